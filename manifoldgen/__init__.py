@@ -1,0 +1,70 @@
+"""Learn the manifold that data lie on, score against it and generate from it.
+
+Public names are imported when they are first used, so that ``import manifoldgen``
+loads nothing but the standard library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AutoencoderManifold": "manifold",
+    "EmbeddingDisplay": "plotting",
+    "GenerativePipeline": "pipeline",
+    "LatentGAN": "generation",
+    "MahalanobisScorer": "outliers",
+    "ManifoldScorer": "outliers",
+    "ReconstructionDisplay": "plotting",
+    "SampleGridDisplay": "plotting",
+    "SearchCurveDisplay": "plotting",
+    "TrainingHistoryDisplay": "plotting",
+    "call_last": "pipeline",
+    "energy_distance": "metrics",
+    "generation_scorer": "model_selection",
+    "load": "persistence",
+    "make_generative_pipeline": "pipeline",
+    "one_standard_error": "model_selection",
+    "precision_recall_density_coverage": "metrics",
+    "sample_from": "pipeline",
+    "save": "persistence",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+if TYPE_CHECKING:
+    from .generation import LatentGAN as LatentGAN
+    from .manifold import AutoencoderManifold as AutoencoderManifold
+    from .metrics import energy_distance as energy_distance
+    from .metrics import (
+        precision_recall_density_coverage as precision_recall_density_coverage,
+    )
+    from .model_selection import generation_scorer as generation_scorer
+    from .model_selection import one_standard_error as one_standard_error
+    from .outliers import MahalanobisScorer as MahalanobisScorer
+    from .outliers import ManifoldScorer as ManifoldScorer
+    from .persistence import load as load
+    from .persistence import save as save
+    from .pipeline import GenerativePipeline as GenerativePipeline
+    from .pipeline import call_last as call_last
+    from .pipeline import make_generative_pipeline as make_generative_pipeline
+    from .pipeline import sample_from as sample_from
+    from .plotting import EmbeddingDisplay as EmbeddingDisplay
+    from .plotting import ReconstructionDisplay as ReconstructionDisplay
+    from .plotting import SampleGridDisplay as SampleGridDisplay
+    from .plotting import SearchCurveDisplay as SearchCurveDisplay
+    from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay

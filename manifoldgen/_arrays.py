@@ -1,0 +1,90 @@
+"""Arrays in and out: images as rows, standardised columns, the caller's container."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Return rows, and the shape of one image where `X` had more than 2 dimensions.
+
+    Parameters
+    ----------
+    X : array-like
+        (n, features), or images (n, height, width) or (n, channels, height, width).
+
+    Returns
+    -------
+    rows : array-like of shape (n, features)
+        `X` itself where it is not an array of 3 or 4 dimensions.
+    shape : tuple of int or None
+        What follows the first axis of `X`.
+    """
+    if getattr(X, "ndim", 2) not in (3, 4):
+        return X, None
+    array = np.asarray(X)
+    return array.reshape(len(array), -1), tuple(int(n) for n in array.shape[1:])
+
+
+def column_moments(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return mean and standard deviation of each column, in float64.
+
+    A column whose spread is rounding error has a standard deviation of exactly 0.
+    """
+    mean = X.mean(axis=0, dtype=np.float64)
+    variance = np.zeros_like(mean)
+    for start in range(0, len(X), 4096):
+        variance += np.square(X[start : start + 4096] - mean).sum(axis=0)
+    std = np.sqrt(variance / len(X))
+    eps = np.finfo(X.dtype).eps if X.dtype.kind == "f" else np.finfo(np.float64).eps
+    std[std <= 10 * eps * np.abs(mean)] = 0.0
+    return mean, std
+
+
+def standardize(
+    X: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any] | float
+) -> NDArray[np.float32]:
+    """Return ``(X - mean) / scale`` in float32, computed in float64.
+
+    Where `scale` is 0 the result is the plain difference, so that a value which
+    differs from a constant column is seen.
+    """
+    divisor = np.where(np.asarray(scale) == 0, 1.0, scale)
+    out = np.empty(X.shape, dtype=np.float32)
+    for start in range(0, len(X), 4096):
+        rows = slice(start, start + 4096)
+        out[rows] = (X[rows] - mean) / divisor
+    return out
+
+
+def unstandardize(
+    rows: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any] | float
+) -> NDArray[np.float32]:
+    """Return ``rows * scale + mean`` in float32, computed in float64."""
+    out = np.empty(rows.shape, dtype=np.float32)
+    for start in range(0, len(rows), 4096):
+        part = slice(start, start + 4096)
+        out[part] = rows[part].astype(np.float64) * scale + mean
+    return out
+
+
+def container_of(X: Any) -> str | None:
+    """Return the library of a data frame, "pandas" or "polars", else None."""
+    if not hasattr(X, "columns"):
+        return None
+    library = type(X).__module__.split(".")[0]
+    return library if library in ("pandas", "polars") else None
+
+
+def to_container(rows: NDArray[Any], container: str | None, columns: Any) -> Any:
+    """Return `rows` as a frame of the library `container`, or as they are for None."""
+    if container is None or columns is None:
+        return rows
+    if container == "pandas":
+        import pandas
+
+        return pandas.DataFrame(rows, columns=list(columns))
+    import polars
+
+    return polars.DataFrame(rows, schema=list(columns))

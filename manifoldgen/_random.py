@@ -1,0 +1,61 @@
+"""Local random streams; the global generators are left as they were found."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+_GLOBAL_STREAMS = threading.RLock()
+
+
+def draw_seed(random_state: np.random.RandomState) -> int:
+    """Draw a seed for another generator from a numpy one."""
+    return int(random_state.randint(np.iinfo(np.int32).max))
+
+
+def random_state_of(value: Any) -> np.random.RandomState:
+    """Return the generator that a `random_state` names; None starts a fresh one.
+
+    Unlike `sklearn.utils.check_random_state`, None does not advance numpy's global
+    generator.
+    """
+    if value is None:
+        return np.random.RandomState(np.random.SeedSequence().generate_state(4))
+    return check_random_state(value)
+
+
+def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Return a torch generator on `device` that starts from `seed`."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed)
+    return generator
+
+
+@contextmanager
+def isolated_streams(seed: int) -> Iterator[None]:
+    """Run foreign code on global streams that start from `seed`, then restore them.
+
+    A network class of the user's draws its weights, and its dropout, from the global
+    generators. They belong to the whole process, so one thread at a time is let in.
+    """
+    with _GLOBAL_STREAMS:
+        python_state: Any = random.getstate()
+        numpy_state: Any = np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=_accelerators()):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _accelerators() -> list[int]:
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []

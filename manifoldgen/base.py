@@ -1,0 +1,279 @@
+"""What every estimator with a network shares, and the roles of manifold and sampler."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._arrays import container_of, flatten_images, to_container
+from ._random import random_state_of
+from ._validation import check_choice, check_int
+from .exceptions import DeviceWarning
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give `estimator` back its attributes where the body raises an Exception."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except Exception:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that `device` names; "auto" is the fastest one that is here.
+
+    A device that is not here is replaced by the CPU with a `DeviceWarning`.
+    """
+    mps = torch.backends.mps.is_available()
+    if str(device) == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+        return torch.device(best)
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps', "
+            f"got {device!r}."
+        ) from error
+    check_choice("device", wanted.type, ("cpu", "cuda", "mps"))
+    here = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available()
+        and (wanted.index or 0) < torch.cuda.device_count(),
+        "mps": mps,
+    }
+    if not here[wanted.type]:
+        warnings.warn(
+            f"device={device!r} is not available on this machine; using the CPU.",
+            DeviceWarning,
+            stacklevel=3,
+        )
+        return torch.device("cpu")
+    return wanted
+
+
+class BaseTorchEstimator(BaseEstimator):
+    """Rows in, networks held, picklable anywhere.
+
+    A subclass names in `_networks` the attributes that hold its fitted networks and
+    builds untrained ones in `_build_networks`, from its parameters and its other
+    fitted attributes alone: that is how a saved estimator comes back without code in
+    the file.
+    """
+
+    _networks: tuple[str, ...] = ()
+    _doc_link_module = "manifoldgen"
+
+    def _build_networks(self, seed: int) -> dict[str, torch.nn.Module]:
+        """Return untrained networks on the CPU, by attribute name."""
+        raise NotImplementedError
+
+    def _validate_rows(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        """Return `X` as checked rows, remembering container and shape at `reset`."""
+        rows, shape = flatten_images(X)
+        checked = validate_data(self, rows, reset=reset, dtype=_kept_dtype(rows, shape))
+        if reset:
+            self._container = container_of(X)
+            self._shape_in = shape
+        return checked
+
+    def _in_layout(self, rows: NDArray[Any]) -> Any:
+        """Return generated `rows` as `fit` saw its own: images, a frame or rows."""
+        if self._shape_in is not None:
+            return rows.reshape(-1, *self._shape_in)
+        columns = getattr(self, "feature_names_in_", None)
+        return to_container(rows, self._container, columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        for name in self._networks:
+            if name in state:
+                state[name] = copy.deepcopy(state[name]).cpu()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "device_" not in state:
+            return
+        self.device_ = str(resolve_device(state["device_"]))
+        for name in self._networks:
+            getattr(self, name).to(self.device_)
+
+
+def _kept_dtype(rows: Any, shape: tuple[int, ...] | None) -> Any:
+    if shape is not None and getattr(rows, "dtype", None) == np.uint8:
+        return np.uint8
+    return [np.float64, np.float32]
+
+
+class BaseManifold(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTorchEstimator
+):
+    """X -> Z -> X. A subclass fits, and gives `_encode` and `_decode` on rows."""
+
+    def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the latent coordinates of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), float32
+            A row's coordinates do not depend on the rows that come with it.
+        """
+        check_is_fitted(self)
+        return self._encode(self._validate_rows(X, reset=False))
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+        """Return the rows of data that the latent coordinates `Z` stand for.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            In the units of the training data; reshaped to (n_samples, height, width)
+            or (n_samples, channels, height, width) where `fit` saw images.
+        """
+        check_is_fitted(self)
+        rows = self._decode(self._validate_latents(Z))
+        return rows if self._shape_in is None else rows.reshape(-1, *self._shape_in)
+
+    def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean squared error of each row after there and back.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,), float64
+            In squared units of the data, averaged over the features.
+        """
+        check_is_fitted(self)
+        rows = self._validate_rows(X, reset=False)
+        return np.square(rows - self._reconstruct(rows)).mean(axis=1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return ``1 - squared error / squares about the training mean``.
+
+        It grows with `n_components` by nature, so it compares models of one width.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            At most 1, which is a perfect reconstruction; 0 is what the mean gives.
+        """
+        check_is_fitted(self)
+        rows = self._validate_rows(X, reset=False)
+        error = float(np.square(rows - self._reconstruct(rows)).sum())
+        total = float(np.square(rows - self.mean_).sum())
+        if total == 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / total
+
+    def _reconstruct(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        return self._decode(self._encode(rows)).astype(np.float64)
+
+    def _validate_latents(self, Z: Any) -> NDArray[Any]:
+        latents = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
+        if latents.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Z must have n_components={self.n_components_} columns, as transform "
+                f"returns them, got {latents.shape[1]}."
+            )
+        return latents
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class SamplerMixin:
+    """`sample` for a class that draws rows in `_sample`."""
+
+    if TYPE_CHECKING:
+
+        def _in_layout(self, rows: NDArray[Any]) -> Any: ...
+
+    def _sample(
+        self, n_samples: int, y: Any, rng: np.random.RandomState
+    ) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def sample(
+        self, n_samples: int | None = None, *, y: Any = None, random_state: Any = None
+    ) -> Any:
+        """Draw new rows from the learned distribution.
+
+        Parameters
+        ----------
+        n_samples : int, default=None
+            How many rows; None is one for each label in `y`, else 1.
+        y : label or array-like of shape (n_samples,), default=None
+            What the rows are conditioned on: one label for all of them or one for
+            each. None draws labels by their training frequency.
+        random_state : int, RandomState or None, default=None
+            None draws afresh at each call.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            Exactly `n_samples` rows; a data frame where `fit` saw one.
+        """
+        check_is_fitted(self)
+        labels = None if y is None else np.asarray(y)
+        many = labels is not None and labels.ndim > 0
+        if n_samples is None:
+            n_samples = len(labels) if labels is not None and many else 1
+        n_samples = check_int("n_samples", n_samples)
+        if labels is not None:
+            if many and labels.shape != (n_samples,):
+                raise ValueError(
+                    f"y must be one label or n_samples={n_samples} labels, got an "
+                    f"array of shape {labels.shape}."
+                )
+            labels = np.broadcast_to(labels, (n_samples,))
+        rng = random_state_of(random_state)
+        return self._in_layout(self._sample(n_samples, labels, rng))
+
+    def _in_layout(self, rows: NDArray[Any]) -> Any:
+        return rows

@@ -1,0 +1,13 @@
+"""Errors and warnings that scikit-learn has no class for."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss left every bound, and smaller steps did not bring it back."""
+
+
+class DeviceWarning(UserWarning):
+    """The wanted device is not here, and the CPU is used."""
+
+
+class CollapseWarning(UserWarning):
+    """The samples of a generator are worse than those of one Gaussian."""

@@ -1,0 +1,1 @@
+"""Generators: p(Z), drawn by `sample`."""

@@ -1,0 +1,1 @@
+"""Manifolds: X -> Z -> X."""

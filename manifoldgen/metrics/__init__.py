@@ -1,0 +1,1 @@
+"""Measures of generated data: functions of arrays, no estimator."""

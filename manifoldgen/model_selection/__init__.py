@@ -1,0 +1,1 @@
+"""Scorers and rules for scikit-learn's searches."""

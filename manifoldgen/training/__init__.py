@@ -1,0 +1,1 @@
+"""The engine: torch alone, no scikit-learn."""
