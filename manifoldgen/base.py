@@ -274,6 +274,3 @@ class SamplerMixin:
             labels = np.broadcast_to(labels, (n_samples,))
         rng = random_state_of(random_state)
         return self._in_layout(self._sample(n_samples, labels, rng))
-
-    def _in_layout(self, rows: NDArray[Any]) -> Any:
-        return rows
