@@ -4,11 +4,11 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 _GLOBAL_STREAMS = threading.RLock()
 
@@ -19,14 +19,23 @@ def draw_seed(random_state: np.random.RandomState) -> int:
 
 
 def random_state_of(value: Any) -> np.random.RandomState:
-    """Return the generator that a `random_state` names; None starts a fresh one.
+    """Return the generator that a `random_state` names.
 
-    Unlike `sklearn.utils.check_random_state`, None does not advance numpy's global
-    generator.
+    None starts a fresh one and, unlike `sklearn.utils.check_random_state`, leaves
+    numpy's global generator where it was. An int is a seed; a RandomState is used, and
+    so advanced, itself.
     """
     if value is None:
         return np.random.RandomState(np.random.SeedSequence().generate_state(4))
-    return check_random_state(value)
+    if isinstance(value, np.random.RandomState):
+        return value
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        if 0 <= int(value) < 2**32:
+            return np.random.RandomState(int(value))
+    raise ValueError(
+        "random_state must be None, an int between 0 and 2**32 - 1 or a "
+        f"numpy.random.RandomState, got {value!r}."
+    )
 
 
 def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

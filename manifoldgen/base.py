@@ -14,13 +14,25 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import container_of, flatten_images, to_container
-from ._random import random_state_of
-from ._validation import check_choice, check_int
+from ._random import draw_seed, random_state_of, torch_generator
+from ._validation import check_choice, check_int, check_real
 from .exceptions import DeviceWarning
+from .nn import bind_generator
+from .training import (
+    SCHEDULES,
+    Checkpoint,
+    History,
+    Outcome,
+    Program,
+    RowSampler,
+    fingerprint_of,
+    run,
+)
 
 
 @contextmanager
@@ -69,7 +81,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 class BaseTorchEstimator(BaseEstimator):
-    """Rows in, networks held, picklable anywhere.
+    """Rows in, networks trained by the engine, picklable anywhere.
 
     A subclass names in `_networks` the attributes that hold its fitted networks and
     builds untrained ones in `_build_networks`, from its parameters and its other
@@ -80,14 +92,33 @@ class BaseTorchEstimator(BaseEstimator):
     _networks: tuple[str, ...] = ()
     _doc_link_module = "manifoldgen"
 
+    _shape_in: tuple[int, ...] | None
+    _container: str | None
+    device_: str
+    n_epochs_: int
+    history_: History
+
     def _build_networks(self, seed: int) -> dict[str, torch.nn.Module]:
         """Return untrained networks on the CPU, by attribute name."""
         raise NotImplementedError
 
-    def _validate_rows(self, X: Any, *, reset: bool) -> NDArray[Any]:
-        """Return `X` as checked rows, remembering container and shape at `reset`."""
+    def _validate_rows(self, X: Any, *, reset: bool, n_min: int = 1) -> NDArray[Any]:
+        """Return `X` as checked rows, remembering container and layout at `reset`."""
         rows, shape = flatten_images(X)
-        checked = validate_data(self, rows, reset=reset, dtype=_kept_dtype(rows, shape))
+        if not reset and shape not in (None, self._shape_in or shape):
+            raise ValueError(
+                f"X must hold images of shape {self._shape_in}, as fit saw them, got "
+                f"{shape}."
+            )
+        images = shape is not None or getattr(self, "image_shape", None) is not None
+        keep = images and getattr(rows, "dtype", None) == np.uint8
+        checked: NDArray[Any] = validate_data(
+            self,
+            rows,
+            reset=reset,
+            dtype=np.uint8 if keep else [np.float64, np.float32],
+            ensure_min_samples=n_min,
+        )
         if reset:
             self._container = container_of(X)
             self._shape_in = shape
@@ -99,6 +130,106 @@ class BaseTorchEstimator(BaseEstimator):
             return rows.reshape(-1, *self._shape_in)
         columns = getattr(self, "feature_names_in_", None)
         return to_container(rows, self._container, columns)
+
+    def _check_training(self) -> None:
+        """Check the parameters that every trained estimator has."""
+        check_int("max_epochs", self.max_epochs)
+        check_int("batch_size", self.batch_size)
+        check_real("learning_rate", self.learning_rate, 0.0, closed="neither")
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, ("float32", "bf16"))
+        check_real(
+            "validation_fraction", self.validation_fraction, 0.0, 1.0, closed="left"
+        )
+        if self.patience is not None:
+            check_int("patience", self.patience)
+        check_real("tol", self.tol, 0.0)
+        if self.max_time is not None:
+            check_real("max_time", self.max_time, 0.0, closed="neither")
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(
+                    f"callbacks must be None or a sequence of callables that take a "
+                    f"dict of figures, got {callback!r} in it."
+                )
+
+    def _open_run(self, **data: Any) -> tuple[np.random.RandomState, Checkpoint | None]:
+        """Return the random stream of this fit, and the checkpoint it resumes from."""
+        rng = random_state_of(self.random_state)
+        seed = draw_seed(rng)
+        if self.checkpoint is None:
+            return np.random.RandomState(seed), None
+        parts = {
+            "class": type(self),
+            "torch": torch.__version__,
+            "device": self.device_,
+            "seed": None if self.random_state is None else seed,
+            **{f"parameter {k}": v for k, v in self.get_params().items()},
+            **{f"data {k}": v for k, v in data.items()},
+        }
+        for name in _NO_PART_OF_A_FIT:
+            parts.pop(f"parameter {name}", None)
+        fingerprint = fingerprint_of(parts)
+        if self.random_state is None:
+            seed = int(fingerprint[:7], 16)
+        return np.random.RandomState(seed), Checkpoint(self.checkpoint, fingerprint)
+
+    def _split(
+        self, n: int, rng: np.random.RandomState
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the indices of training and of held-out rows."""
+        order = rng.permutation(n)
+        n_held = int(n * self.validation_fraction)
+        return np.sort(order[n_held:]), np.sort(order[:n_held])
+
+    def _run(
+        self,
+        program: Program,
+        tensors: list[torch.Tensor],
+        validation: list[torch.Tensor] | None,
+        rng: np.random.RandomState,
+        checkpoint: Checkpoint | None,
+    ) -> Outcome:
+        """Train `program` as the parameters say and put its networks to rest."""
+        outcome = run(
+            program,
+            tensors,
+            RowSampler(len(tensors[0]), self.batch_size),
+            torch_generator(draw_seed(rng), self.device_),
+            max_epochs=self.max_epochs,
+            validation=validation,
+            patience=self.patience,
+            tol=self.tol,
+            schedule=self.schedule,
+            max_time=self.max_time,
+            checkpoint=checkpoint,
+            callbacks=tuple(self.callbacks or ()),
+            verbose=bool(self.verbose),
+        )
+        rest(program)
+        return outcome
+
+    def _run_once(
+        self, program: Program, rows: torch.Tensor, rng: np.random.RandomState
+    ) -> Outcome:
+        """Take one pass through `rows`."""
+        outcome = run(
+            program,
+            [rows],
+            RowSampler(len(rows), self.batch_size),
+            torch_generator(draw_seed(rng), self.device_),
+            max_epochs=1,
+        )
+        rest(program)
+        return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Store what a run did, and pass on an interrupt of the user."""
+        self.history_ = outcome.history
+        self.n_epochs_ = len(outcome.history.rows)
+        self.best_epoch_ = outcome.best_epoch
+        if outcome.interrupt is not None:
+            raise outcome.interrupt
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
@@ -116,10 +247,39 @@ class BaseTorchEstimator(BaseEstimator):
             getattr(self, name).to(self.device_)
 
 
-def _kept_dtype(rows: Any, shape: tuple[int, ...] | None) -> Any:
-    if shape is not None and getattr(rows, "dtype", None) == np.uint8:
-        return np.uint8
-    return [np.float64, np.float32]
+_NO_PART_OF_A_FIT = (
+    "callbacks",
+    "checkpoint",
+    "device",
+    "max_time",
+    "random_state",
+    "verbose",
+)
+
+
+def rest(program: Program) -> None:
+    """Leave the networks of `program` in evaluation mode, without gradients."""
+    for module in program.modules.values():
+        module.eval().requires_grad_(False)
+        module.zero_grad(set_to_none=True)
+        bind_generator(module, None)
+
+
+def warn_unconverged(outcome: Outcome, figure: str) -> None:
+    """Warn where the last tenth of all epochs still lowered `figure` by over 1 %."""
+    if outcome.stopped_by != "max_epochs" or figure not in outcome.history:
+        return
+    values = outcome.history[figure]
+    n_last = max(1, len(values) // 10)
+    before, after = values[:-n_last], values[-n_last:]
+    if len(before) and after.min() < before.min() - 0.01 * abs(before.min()):
+        warnings.warn(
+            f"max_epochs={len(values)} ended while {figure} was still falling "
+            f"({before.min():.4g} to {after.min():.4g} over the last {n_last} epochs). "
+            "Raise max_epochs.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
 class BaseManifold(

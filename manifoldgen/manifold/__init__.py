@@ -1,1 +1,5 @@
 """Manifolds: X -> Z -> X."""
+
+from ._autoencoder import AutoencoderManifold
+
+__all__ = ["AutoencoderManifold"]

@@ -1,0 +1,671 @@
+"""The autoencoder: its program for the engine, and the estimator."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .._arrays import column_moments, standardize, unstandardize
+from .._random import draw_seed, isolated_streams, random_state_of, torch_generator
+from .._validation import check_choice, check_int, check_real, check_sizes
+from ..base import BaseManifold, resolve_device, unchanged_on_error, warn_unconverged
+from ..nn import (
+    ACTIVATIONS,
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    bind_generator,
+    map_rows,
+)
+from ..nn.losses import RECONSTRUCTION
+from ..training import OPTIMIZERS, Batch, Program, make_optimizer
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class AutoencoderProgram(Program):
+    """Reconstruct clean rows from rows with noise, through a narrow layer.
+
+    Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2)``.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        *,
+        noise: float = 0.0,
+        latent_penalty: float = 0.0,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+        half: bool = False,
+        foreign: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.optimizer = optimizer
+        self.loss = loss
+        self.noise = noise
+        self.latent_penalty = latent_penalty
+        self.prepare = prepare
+        self.half = half
+        self.foreign = foreign
+        self.modules = {"encoder": encoder, "decoder": decoder}
+        self.optimizers = {"optimizer": optimizer}
+        self._bound: torch.Generator | None = None
+
+    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take one gradient step on a batch of rows."""
+        if self._bound is not generator:
+            self._bind(generator)
+        (x,) = batch
+        if self.prepare is not None:
+            x = self.prepare(x)
+        seen = x
+        if self.noise:
+            draw = torch.empty_like(x).normal_(generator=generator)
+            seen = x + self.noise * draw
+        with self._autocast(x):
+            z = self.encoder(seen)
+            loss = self.loss(self.decoder(z), x)
+            if self.latent_penalty:
+                loss = loss + self.latent_penalty * z.square().mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+    def validate(self, rows: Batch) -> dict[str, Tensor]:
+        """Return the mean loss of clean rows."""
+        self._set_training(False)
+        total = torch.zeros((), device=rows[0].device)
+        with torch.no_grad():
+            for x in rows[0].split(1024):
+                if self.prepare is not None:
+                    x = self.prepare(x)
+                z = self.encoder(x)
+                loss = self.loss(self.decoder(z), x)
+                loss = loss + self.latent_penalty * z.square().mean()
+                total += loss * (len(x) / len(rows[0]))
+        self._set_training(True)
+        return {"loss": total}
+
+    def _bind(self, generator: torch.Generator) -> None:
+        for module in self.modules.values():
+            bind_generator(module, generator)
+        self._set_training(True)
+        self._bound = generator
+
+    def _set_training(self, mode: bool) -> None:
+        self.encoder.train(mode)
+        self.decoder.train(mode)
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        if not self.half:
+            return nullcontext()
+        return torch.autocast(x.device.type, dtype=torch.bfloat16)
+
+
+class AutoencoderManifold(BaseManifold):
+    r"""Learn a curved manifold through the data with an autoencoder.
+
+    An encoder E maps a row to `n_components` numbers and a decoder D maps them back;
+    both minimise
+
+    .. math:: \mathrm{mean}\,\ell(D(E(x + \varepsilon)), x)
+              + \lambda\,\mathrm{mean}\,E(x + \varepsilon)^2
+
+    With the built-in networks and ``loss="mse"`` the columns are centred, and divided
+    by one common scale, inside: the loss is the share of the variance that is not
+    explained, and the fit is the same for X and for 1000 X. Other losses, and networks
+    of your own, see the data as they are. For linear structure, or fewer than a few
+    hundred rows, PCA is faster and as good.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Width of the latent space, at most the number of features.
+    architecture : {"mlp", "conv"}, default="mlp"
+        Built-in networks: perceptrons of `hidden_sizes`, or convolutions of `channels`
+        on `image_shape`.
+    hidden_sizes : tuple of int, default=(128, 64)
+        Widths of the hidden layers of the encoder; the decoder mirrors them.
+    channels : tuple of int, default=(32, 64)
+        Channels of the convolutions of the encoder, each halving the image.
+    activation : {"relu", "leaky_relu", "silu", "gelu", "tanh"}, default="silu"
+        Activation of the perceptrons.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of a row. None takes it from an (n, height, width) or
+        (n, channels, height, width) array; a 2-D row is a (1, 1, n_features) strip.
+    encoder, decoder : class, default=None
+        Networks of your own, called as ``encoder(n_features, n_components)`` and
+        ``decoder(n_components, n_features)``, with ``image_shape=`` where they take
+        it. They map rows to rows. None builds what `architecture` says.
+    loss : {"mse", "bce"} or callable, default="mse"
+        "bce" wants data in [0, 1]; a decoder of your own then returns logits. A
+        callable takes output and target, tensors of shape (batch, n_features), and
+        returns a scalar.
+    noise : float, default=0.0
+        Standard deviation of the Gaussian noise added to what the encoder sees in
+        training [1]_, in units of the common scale ("mse" with built-in networks), of
+        255 (uint8 images) or of the data (else).
+    dropout : float, default=0.0
+        Probability with which hidden units are zeroed in training, in [0, 1).
+    latent_penalty : float, default=0.0
+        Weight of the mean squared latent coordinate, as in a regularised autoencoder
+        [2]_; with `weight_decay` on the decoder's weights it keeps latents compact.
+    weight_decay : float, default=0.0
+        Decay of all weights; how it enters depends on `optimizer`.
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+        Fused; "sgd" has a Nesterov momentum of 0.9.
+    learning_rate : float, default=2e-3
+        Step size.
+    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="constant"
+        Course of the learning rate over `max_epochs`.
+    batch_size : int, default=128
+        Rows in a gradient step; fewer where there are fewer.
+    max_epochs : int, default=200
+        Passes through the data, at most.
+    validation_fraction : float, default=0.1
+        Share of the rows that are held out to stop early and to keep the best weights,
+        in [0, 1). 0, or fewer than one row, keeps the last weights.
+    patience : int or None, default=20
+        Epochs without a better validation loss after which training stops.
+    tol : float, default=1e-4
+        Share by which the validation loss has to fall to count as better.
+    whiten : bool, default=False
+        Give the latents of the training rows mean 0 and covariance 1 by a fixed
+        affine layer after training.
+    warm_start : bool, default=False
+        Start `fit` from the fitted weights where there are any of the same shapes.
+    max_time : float, default=None
+        Seconds after which training stops.
+    precision : {"float32", "bf16"}, default="float32"
+        "bf16" trains in mixed precision; what `transform` returns is float32 in both.
+    device : str, default="auto"
+        "auto" is CUDA, then MPS, then the CPU.
+    checkpoint : str or path-like, default=None
+        Folder for a file from which the same fit, killed, resumes with the same
+        result. With ``random_state=None`` the seed then follows from the data.
+    callbacks : sequence of callable, default=None
+        Each is called after an epoch with a dict of its figures; a true answer stops
+        training.
+    verbose : bool or int, default=False
+        Show a progress bar.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, split, batches, noise and dropout.
+
+    Attributes
+    ----------
+    encoder_, decoder_ : torch.nn.Module
+        Fitted networks, in evaluation mode, on `device_`.
+    history_ : History
+        Mean `loss` and `validation_loss` of each epoch, and `seconds` since the start.
+        "mse": share of the variance, or squared units of the data with networks of
+        your own; "bce": nats per feature.
+    n_epochs_, best_epoch_ : int
+        Epochs run, and the one whose weights were kept, from 1.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training rows, in units of the data.
+    shift_, scale_ : ndarray of shape (n_features,), float
+        The networks see ``(x - shift_) / scale_``.
+    n_components_ : int
+        Width of the latent space.
+    image_shape_ : tuple of int or None
+        (channels, height, width), for "conv" and for networks that take it.
+    device_ : str
+        Where the networks are.
+    n_features_in_ : int
+        Number of features in a row.
+
+    Raises
+    ------
+    ValueError
+        By `fit`: a parameter outside its range, fewer than 2 rows,
+        ``n_components > n_features``, an `image_shape` that does not match.
+    TrainingDivergedError
+        By `fit`, where smaller steps did not help.
+
+    References
+    ----------
+    .. [1] P. Vincent et al., "Extracting and composing robust features with denoising
+       autoencoders", ICML 2008.
+    .. [2] P. Ghosh et al., "From variational to deterministic autoencoders",
+       ICLR 2020, arXiv:1903.12436, Eq. (11). We penalise all weights, not the
+       decoder's alone.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from manifoldgen import AutoencoderManifold
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> manifold = AutoencoderManifold(n_components=8, max_epochs=30, random_state=0)
+    >>> Z = manifold.fit_transform(X)
+    >>> Z.shape, manifold.inverse_transform(Z).shape
+    ((1797, 8), (1797, 64))
+    >>> manifold.score(X) > 0.7
+    True
+    """
+
+    _networks = ("encoder_", "decoder_")
+    _optimizer_state: dict[str, Any]
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        architecture: Literal["mlp", "conv"] = "mlp",
+        hidden_sizes: Sequence[int] = (128, 64),
+        channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
+        image_shape: tuple[int, int, int] | None = None,
+        encoder: Callable[..., nn.Module] | None = None,
+        decoder: Callable[..., nn.Module] | None = None,
+        loss: Literal["mse", "bce"] | Loss = "mse",
+        noise: float = 0.0,
+        dropout: float = 0.0,
+        latent_penalty: float = 0.0,
+        weight_decay: float = 0.0,
+        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        learning_rate: float = 2e-3,
+        schedule: str = "constant",
+        batch_size: int = 128,
+        max_epochs: int = 200,
+        validation_fraction: float = 0.1,
+        patience: int | None = 20,
+        tol: float = 1e-4,
+        whiten: bool = False,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        precision: Literal["float32", "bf16"] = "float32",
+        device: str = "auto",
+        checkpoint: Any = None,
+        callbacks: Sequence[Callable[[dict[str, float]], Any]] | None = None,
+        verbose: bool | int = False,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.architecture = architecture
+        self.hidden_sizes = hidden_sizes
+        self.channels = channels
+        self.activation = activation
+        self.image_shape = image_shape
+        self.encoder = encoder
+        self.decoder = decoder
+        self.loss = loss
+        self.noise = noise
+        self.dropout = dropout
+        self.latent_penalty = latent_penalty
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tol = tol
+        self.whiten = whiten
+        self.warm_start = warm_start
+        self.max_time = max_time
+        self.precision = precision
+        self.device = device
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
+        """Learn the manifold of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images
+            Images are (n, height, width) or (n, channels, height, width); uint8 images
+            stay so until they reach the device.
+        y : None
+            Ignored.
+        X_val : array-like, default=None
+            Rows to stop early by, in place of `validation_fraction` of X.
+
+        Returns
+        -------
+        self : AutoencoderManifold
+        """
+        with unchanged_on_error(self):
+            fitted = dict(vars(self)) if self._may_go_on() else None
+            rows = self._validate_rows(X, reset=True, n_min=2)
+            held = None if X_val is None else self._validate_rows(X_val, reset=False)
+            self._check_parameters(rows)
+            self.device_ = str(resolve_device(self.device))
+            rng, checkpoint = self._open_run(X=rows, X_val=held)
+            train = rows
+            if held is None:
+                kept, out = self._split(len(rows), rng)
+                train, held = rows[kept], rows[out] if len(out) else None
+            if fitted is None:
+                self._set_units(rows)
+            networks = self._start(fitted, draw_seed(rng))
+            program = self._program(networks, self._new_optimizer(networks))
+            outcome = self._run(
+                program,
+                [self._on_device(train)],
+                None if held is None else [self._on_device(held)],
+                rng,
+                checkpoint,
+            )
+            self._finish(program, rows)
+            self.__dict__.pop("_optimizer_state", None)
+            validated = held is not None
+            warn_unconverged(outcome, "validation_loss" if validated else "loss")
+            self._keep(outcome)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Take one pass through the rows of `X`, from where the last call ended.
+
+        The first call fixes width, units and networks; moments of the optimizer are
+        kept between calls.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images
+            At least 2 rows in the first call.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : AutoencoderManifold
+        """
+        with unchanged_on_error(self):
+            first = not hasattr(self, "encoder_")
+            rows = self._validate_rows(X, reset=first, n_min=2 if first else 1)
+            self._check_parameters(rows)
+            if first:
+                self.device_ = str(resolve_device(self.device))
+                self._set_units(rows)
+            done = 0 if first else self.n_epochs_
+            rng = np.random.RandomState(
+                [draw_seed(random_state_of(self.random_state)), done]
+            )
+            networks = self._start(None if first else self.__dict__, draw_seed(rng))
+            optimizer = self._new_optimizer(networks)
+            if hasattr(self, "_optimizer_state"):
+                optimizer.load_state_dict(self._optimizer_state)
+            program = self._program(networks, optimizer)
+            outcome = self._run_once(program, self._on_device(rows), rng)
+            self._finish(program, rows)
+            self._optimizer_state = optimizer.state_dict()
+            for row in outcome.history.rows:
+                row["epoch"] += done
+            if not first:
+                outcome.history.rows[:0] = self.history_.rows
+            outcome.best_epoch += done
+            self._keep(outcome)
+        return self
+
+    def _may_go_on(self) -> bool:
+        return self.warm_start and hasattr(self, "encoder_")
+
+    def _check_parameters(self, rows: NDArray[Any]) -> None:
+        n_features = rows.shape[1]
+        check_int(
+            "n_components",
+            self.n_components,
+            1,
+            n_features,
+            hint=f"X has n_features={n_features}; an autoencoder maps to no more.",
+        )
+        check_choice("architecture", self.architecture, ("mlp", "conv"))
+        check_sizes("hidden_sizes", self.hidden_sizes)
+        check_sizes("channels", self.channels)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
+        for name in ("noise", "latent_penalty", "weight_decay"):
+            check_real(name, getattr(self, name), 0.0)
+        if not callable(self.loss):
+            check_choice("loss", self.loss, tuple(RECONSTRUCTION))
+        for name in ("encoder", "decoder"):
+            network = getattr(self, name)
+            if network is not None and not callable(network):
+                raise TypeError(
+                    f"{name} must be None or a class, called with two widths, got "
+                    f"{network!r}. Pass the class itself, not an instance."
+                )
+        self._check_training()
+        if self.loss == "bce":
+            _check_unit_range(rows)
+
+    def _image_shape(self, n_features: int) -> tuple[int, int, int]:
+        """Return (channels, height, width) of a row and check that it fits."""
+        seen = self._shape_in
+        if seen is not None and len(seen) == 2:
+            seen = (1, *seen)
+        if self.image_shape is None:
+            return seen or (1, 1, n_features)
+        shape = check_sizes("image_shape", self.image_shape)
+        if len(shape) != 3 or np.prod(shape) != n_features or seen not in (None, shape):
+            raise ValueError(
+                "image_shape must be (channels, height, width) with a product of "
+                f"n_features={n_features}"
+                + (f" and match the images of shape {seen}" if seen else "")
+                + f", got {self.image_shape!r}."
+            )
+        return shape[0], shape[1], shape[2]
+
+    def _set_units(self, rows: NDArray[Any]) -> None:
+        """Fix what the networks see: ``(x - shift_) / scale_``."""
+        self.image_shape_ = self._image_shape(rows.shape[1])
+        self.mean_, std = column_moments(rows)
+        self._is_uint8 = rows.dtype == np.uint8
+        scale = 255.0 if self._is_uint8 else 1.0
+        self.shift_ = np.zeros_like(self.mean_)
+        if self.loss == "mse" and self.encoder is None and self.decoder is None:
+            self.shift_ = self.mean_
+            scale = float(np.sqrt(np.square(std).mean())) or 1.0
+        if not np.isfinite(scale):
+            raise ValueError(
+                "X holds values whose squares overflow float64; divide it by a "
+                "constant first."
+            )
+        self.scale_ = np.full_like(self.mean_, scale)
+
+    @property
+    def _is_foreign(self) -> bool:
+        return any(callable(part) for part in (self.encoder, self.decoder, self.loss))
+
+    def _build_networks(self, seed: int) -> dict[str, nn.Module]:
+        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self.n_components
+        generator = torch_generator(seed)
+        with isolated_streams(seed) if self._is_foreign else nullcontext():
+            if self.encoder is not None:
+                encoder = _call_class("encoder", self.encoder, n_in, n_out, shape)
+            elif self.architecture == "conv":
+                encoder = ConvEncoder(
+                    shape, n_out, self.channels, self.dropout, generator
+                )
+            else:
+                sizes = (n_in, *self.hidden_sizes, n_out)
+                encoder = MLP(sizes, self.activation, self.dropout, generator)
+            if self.decoder is not None:
+                decoder = _call_class("decoder", self.decoder, n_out, n_in, shape)
+            elif self.architecture == "conv":
+                decoder = ConvDecoder(
+                    shape, n_out, self.channels, self.dropout, generator
+                )
+            else:
+                sizes = (n_out, *reversed(self.hidden_sizes), n_in)
+                decoder = MLP(sizes, self.activation, self.dropout, generator)
+        return {"encoder_": encoder, "decoder_": decoder}
+
+    def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
+        """Return networks on the device, with the weights of `fitted` where given."""
+        networks = self._build_networks(seed)
+        for name, network in networks.items():
+            if fitted is not None:
+                try:
+                    network.load_state_dict(fitted[name].state_dict())
+                except RuntimeError as error:
+                    raise ValueError(
+                        "Training on from fitted weights needs networks of the same "
+                        "shapes. Put the parameters back, or fit with "
+                        f"warm_start=False. ({error})"
+                    ) from error
+            network.to(self.device_)
+        if self._is_foreign:
+            self._try_out(networks, seed)
+        return networks
+
+    def _try_out(self, networks: dict[str, nn.Module], seed: int) -> None:
+        """Check shapes with two rows of zeros before any training."""
+        widths = {"encoder_": self.n_components, "decoder_": self.n_features_in_}
+        x = torch.zeros(2, self.n_features_in_, device=self.device_)
+        flow = x
+        with isolated_streams(seed), torch.no_grad():
+            for name, network in networks.items():
+                flow = network.eval()(flow)
+                if getattr(flow, "shape", None) != (2, widths[name]):
+                    raise ValueError(
+                        f"{name[:-1]} must map 2 rows to a tensor of shape "
+                        f"(2, {widths[name]}), got {getattr(flow, 'shape', flow)}."
+                    )
+            value = self._loss_function()(flow, x)
+        if not isinstance(value, Tensor) or value.ndim:
+            raise ValueError(
+                "loss must return a tensor without dimensions, the mean over the "
+                f"batch, got {value!r}."
+            )
+
+    def _loss_function(self) -> Loss:
+        return RECONSTRUCTION[self.loss] if isinstance(self.loss, str) else self.loss
+
+    def _new_optimizer(self, networks: dict[str, nn.Module]) -> torch.optim.Optimizer:
+        parameters = [p for m in networks.values() for p in m.parameters()]
+        return make_optimizer(
+            self.optimizer, parameters, self.learning_rate, self.weight_decay
+        )
+
+    def _program(
+        self, networks: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    ) -> AutoencoderProgram:
+        return AutoencoderProgram(
+            networks["encoder_"],
+            networks["decoder_"],
+            optimizer,
+            self._loss_function(),
+            noise=self.noise,
+            latent_penalty=self.latent_penalty,
+            prepare=self._units_on_device() if self._is_uint8 else None,
+            half=self.precision == "bf16",
+            foreign=self._is_foreign,
+        )
+
+    def _units_on_device(self) -> Callable[[Tensor], Tensor]:
+        shift = torch.tensor(self.shift_, dtype=torch.float32, device=self.device_)
+        scale = torch.tensor(self.scale_, dtype=torch.float32, device=self.device_)
+        return lambda x: (x.float() - shift) / scale
+
+    def _on_device(self, rows: NDArray[Any]) -> Tensor:
+        if self._is_uint8:
+            return torch.tensor(rows, dtype=torch.uint8, device=self.device_)
+        units = standardize(rows, self.shift_, self.scale_)
+        return torch.from_numpy(units).to(self.device_)
+
+    def _finish(self, program: AutoencoderProgram, rows: NDArray[Any]) -> None:
+        self.encoder_, self.decoder_ = program.encoder, program.decoder
+        self.n_components_ = int(self.n_components)
+        self._latent_affine = None
+        if self.whiten:
+            self._latent_affine = _whitening_of(self._encode(rows))
+
+    def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        with isolated_streams(0) if self._is_foreign else nullcontext():
+            Z = map_rows(
+                self.encoder_,
+                X,
+                self.device_,
+                lambda part: standardize(part, self.shift_, self.scale_),
+            )
+        if self._latent_affine is None:
+            return Z
+        mean, whitening, _ = self._latent_affine
+        return map_rows(
+            lambda z: (z - mean) @ whitening,
+            Z.astype(np.float64),
+            "cpu",
+        ).astype(np.float32)
+
+    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float32]:
+        if self._latent_affine is not None:
+            mean, _, coloring = self._latent_affine
+            Z = map_rows(lambda z: z @ coloring + mean, Z.astype(np.float64), "cpu")
+        with isolated_streams(0) if self._is_foreign else nullcontext():
+            rows = map_rows(
+                self._decode_tensor, Z, self.device_, lambda part: part.astype("f4")
+            )
+        X = unstandardize(rows, self.shift_, self.scale_)
+        return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
+
+    def _decode_tensor(self, z: Tensor) -> Tensor:
+        out = self.decoder_(z)
+        return torch.sigmoid(out) if self.loss == "bce" else out
+
+
+def _check_unit_range(rows: NDArray[Any]) -> None:
+    if rows.dtype == np.uint8:
+        return
+    low, high = rows.min(), rows.max()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"loss='bce' needs data in [0, 1], got values in [{low:g}, {high:g}]. Put "
+            "a MinMaxScaler before, or use loss='mse'."
+        )
+
+
+def _call_class(
+    name: str,
+    network: Callable[..., nn.Module],
+    n_in: int,
+    n_out: int,
+    image_shape: tuple[int, int, int],
+) -> nn.Module:
+    """Build a network of the user's, and say which one where it fails."""
+    takes_shape = "image_shape" in inspect.signature(network).parameters
+    try:
+        if takes_shape:
+            module = network(n_in, n_out, image_shape=image_shape)
+        else:
+            module = network(n_in, n_out)
+    except Exception as error:
+        error.add_note(f"Raised by {name}={network!r}, called with {n_in}, {n_out}.")
+        raise
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"{name} must build a torch.nn.Module, got {type(module).__name__}."
+        )
+    return module
+
+
+def _whitening_of(Z: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, whitening and colouring of latents, in float64.
+
+    A direction without spread is left at the scale of 1e-6 of the largest, so that the
+    way back exists.
+    """
+    mean = Z.mean(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(Z.T, dtype=np.float64)))
+    floor = max(float(values.max()), 0.0) * 1e-12
+    std = np.sqrt(np.maximum(values, floor)) if floor else np.ones_like(values)
+    return (
+        torch.from_numpy(mean),
+        torch.from_numpy(vectors / std),
+        torch.from_numpy((vectors * std).T.copy()),
+    )

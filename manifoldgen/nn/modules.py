@@ -1,0 +1,265 @@
+"""Multilayer perceptrons and convolutional encoders for rows of any width."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+}
+
+ACTIVATIONS = tuple(_ACTIVATIONS)
+"""Names of the activations that the networks take."""
+
+
+class Dropout(nn.Module):
+    """Dropout that draws from a generator of its own (see `bind_generator`)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero entries with probability `p` in training and rescale the others."""
+        if not self.training or self.p == 0.0:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1.0 - self.p, generator=self.generator)
+        return x * keep.div_(1.0 - self.p)
+
+
+def bind_generator(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Make every `Dropout` inside `module` draw from `generator`."""
+    for layer in module.modules():
+        if isinstance(layer, Dropout):
+            layer.generator = generator
+
+
+def _initialize(layer: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw He-uniform weights [He et al. 2015, arXiv:1502.01852]; biases are 0."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    fan_in = weight[0].numel()
+    bound = math.sqrt(6.0 / fan_in)
+    with torch.no_grad():
+        weight.uniform_(-bound, bound, generator=generator)
+        if isinstance(layer.bias, Tensor):
+            layer.bias.zero_()
+
+
+def linear(
+    n_in: int, n_out: int, generator: torch.Generator | None = None
+) -> nn.Linear:
+    """Return a linear layer whose weights come from `generator`."""
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    _initialize(layer, generator)
+    return layer
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation, and dropout, between them.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from input to output, at least two.
+    activation : str, default="relu"
+        One of `ACTIVATIONS`.
+    dropout : float, default=0.0
+        Probability with which a hidden unit is zeroed in training.
+    generator : torch.Generator or None, default=None
+        Where the weights are drawn from; None is torch's global generator.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
+        self.activation = activation
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows of shape (n, sizes[0]) to rows of shape (n, sizes[-1])."""
+        activate = _ACTIVATIONS[self.activation]
+        drop = self.dropout if self.training and self.dropout.p else None
+        *hidden, last = cast(list[nn.Linear], list(self.layers))
+        for layer in hidden:
+            x = activate(F.linear(x, layer.weight, layer.bias))
+            if drop is not None:
+                x = drop(x)
+        return F.linear(x, last.weight, last.bias)
+
+
+class Critic(nn.Module):
+    """A perceptron with one output and leaky ReLUs, which knows its input gradient.
+
+    The network is piecewise linear, so the gradient with respect to its input is a
+    product of the weights with 0-1 masks. Written out, it is as differentiable in the
+    weights as any other layer: a gradient penalty costs one more pass instead of a
+    second backward pass through the first.
+
+    Parameters
+    ----------
+    n_in : int
+        Width of the input.
+    hidden_sizes : sequence of int
+        Widths of the hidden layers.
+    generator : torch.Generator or None, default=None
+        Where the weights are drawn from.
+    """
+
+    slope = 0.2
+
+    def __init__(
+        self,
+        n_in: int,
+        hidden_sizes: Sequence[int],
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = [n_in, *hidden_sizes, 1]
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows of shape (n, n_in) to values of shape (n,)."""
+        *hidden, last = cast(list[nn.Linear], list(self.layers))
+        for layer in hidden:
+            x = F.leaky_relu(F.linear(x, layer.weight, layer.bias), self.slope)
+        return F.linear(x, last.weight, last.bias).squeeze(1)
+
+    def value_and_input_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, (n,), and their gradients with respect to x, (n, n_in)."""
+        *hidden, last = cast(list[nn.Linear], list(self.layers))
+        slopes = []
+        for layer in hidden:
+            before = F.linear(x, layer.weight, layer.bias)
+            x = F.leaky_relu(before, self.slope)
+            with torch.no_grad():
+                slopes.append(
+                    (before > 0).to(x.dtype).mul_(1 - self.slope).add_(self.slope)
+                )
+        value = F.linear(x, last.weight, last.bias).squeeze(1)
+        gradient = last.weight.expand(len(x), -1)
+        for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
+            gradient = (gradient * slope) @ layer.weight
+        return value, gradient
+
+
+def _halved(size: int) -> int:
+    return (size + 1) // 2
+
+
+class ConvEncoder(nn.Module):
+    """Strided convolutions, each of which halves the image, and a linear layer.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (channels, height, width); any height and width from 1 on.
+    n_components : int
+        Width of the output.
+    channels : sequence of int, default=(32, 64)
+        Channels after each convolution.
+    dropout : float, default=0.0
+        Probability with which a unit before the linear layer is zeroed in training.
+    generator : torch.Generator or None, default=None
+        Where the weights are drawn from.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_components: int,
+        channels: Sequence[int] = (32, 64),
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        depth, height, width = image_shape
+        self.convolutions = nn.ModuleList()
+        for n_out in channels:
+            layer = nn.utils.skip_init(
+                nn.Conv2d, depth, n_out, kernel_size=3, stride=2, padding=1
+            )
+            _initialize(layer, generator)
+            self.convolutions.append(layer)
+            depth, height, width = n_out, _halved(height), _halved(width)
+        self.dropout = Dropout(dropout)
+        self.head = linear(depth * height * width, n_components, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows of shape (n, channels * height * width) to (n, n_components)."""
+        x = x.reshape(-1, *self.image_shape)
+        for layer in self.convolutions:
+            x = F.relu(layer(x))
+        return self.head(self.dropout(x.flatten(1)))
+
+
+class ConvDecoder(nn.Module):
+    """The way back: a linear layer, then nearest-neighbour upsampling and convolution.
+
+    Upsampling followed by a convolution leaves no checkerboard, unlike a transposed
+    convolution [Odena et al. 2016, doi:10.23915/distill.00003], and reaches any height
+    and width exactly.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (channels, height, width) of the output.
+    n_components : int
+        Width of the input.
+    channels : sequence of int, default=(32, 64)
+        As in `ConvEncoder`; used in reverse.
+    dropout : float, default=0.0
+        Probability with which a unit after the linear layer is zeroed in training.
+    generator : torch.Generator or None, default=None
+        Where the weights are drawn from.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_components: int,
+        channels: Sequence[int] = (32, 64),
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.sizes = [(image_shape[1], image_shape[2])]
+        for _ in channels:
+            height, width = self.sizes[-1]
+            self.sizes.append((_halved(height), _halved(width)))
+        depth = channels[-1] if channels else image_shape[0]
+        self.start = (depth, *self.sizes[-1])
+        self.head = linear(n_components, math.prod(self.start), generator)
+        self.dropout = Dropout(dropout)
+        self.convolutions = nn.ModuleList()
+        for n_out in [*reversed(channels[:-1]), image_shape[0]] if channels else []:
+            layer = nn.utils.skip_init(nn.Conv2d, depth, n_out, 3, padding=1)
+            _initialize(layer, generator)
+            self.convolutions.append(layer)
+            depth = n_out
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map rows of shape (n, n_components) to (n, channels * height * width)."""
+        x = self.dropout(self.head(z)).reshape(-1, *self.start)
+        for layer, size in zip(
+            self.convolutions, reversed(self.sizes[:-1]), strict=True
+        ):
+            x = layer(F.interpolate(F.relu(x), size=size, mode="nearest"))
+        return x.flatten(1)

@@ -1,0 +1,81 @@
+"""Fused optimizers and learning-rate schedules by their usual names."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+"""Names of the optimizers."""
+
+
+def make_optimizer(
+    name: str,
+    parameters: Iterable[Tensor],
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """Return a fused optimizer.
+
+    Parameters
+    ----------
+    name : {"adam", "adamw", "sgd"}
+        "adam" adds the weight decay to the gradient, "adamw" decouples it; "sgd" has a
+        Nesterov momentum of 0.9.
+    parameters : iterable of Tensor
+    learning_rate, weight_decay : float
+    betas : tuple of float, default=(0.9, 0.999)
+        Decay of the two moments of Adam.
+    """
+    parameters = list(parameters)
+    if name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=weight_decay,
+            fused=True,
+        )
+    optimizer = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    return optimizer(
+        parameters,
+        lr=learning_rate,
+        betas=betas,
+        weight_decay=weight_decay,
+        fused=True,
+    )
+
+
+def _one_cycle(fraction: float) -> float:
+    if fraction < 0.3:
+        return 0.04 + 0.96 * 0.5 * (1.0 - math.cos(math.pi * fraction / 0.3))
+    return 0.5 * (1.0 + math.cos(math.pi * (fraction - 0.3) / 0.7))
+
+
+_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda fraction: 1.0,
+    "cosine": lambda fraction: 0.5 * (1.0 + math.cos(math.pi * fraction)),
+    "linear": lambda fraction: 1.0 - fraction,
+    "one_cycle": _one_cycle,
+}
+
+SCHEDULES = tuple(_SCHEDULES)
+"""Names of the schedules."""
+
+
+def schedule_factor(name: str, epoch: int, max_epochs: int) -> float:
+    """Return what the learning rate is multiplied by in epoch `epoch` (from 0).
+
+    "cosine" [Loshchilov and Hutter 2017, arXiv:1608.03983, Eq. (5), one period] and
+    "linear" fall to 0 over `max_epochs`; "one_cycle" [Smith 2018, arXiv:1803.09820]
+    rises over the first 30 % and falls as a cosine; all are steps of one epoch.
+
+    Examples
+    --------
+    >>> [schedule_factor("linear", epoch, 4) for epoch in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+    return _SCHEDULES[name](epoch / max_epochs)
