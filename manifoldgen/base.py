@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +153,11 @@ class BaseTorchEstimator(BaseEstimator):
                     f"dict of figures, got {callback!r} in it."
                 )
 
+    def _fitted_before(self) -> dict[str, Any] | None:
+        """Return the attributes that a warm start goes on from, or None."""
+        warm = self.warm_start and all(hasattr(self, name) for name in self._networks)
+        return dict(vars(self)) if warm else None
+
     def _open_run(self, **data: Any) -> tuple[np.random.RandomState, Checkpoint | None]:
         """Return the random stream of this fit, and the checkpoint it resumes from."""
         rng = random_state_of(self.random_state)
@@ -255,6 +260,20 @@ _NO_PART_OF_A_FIT = (
     "random_state",
     "verbose",
 )
+
+
+def continue_from(
+    networks: dict[str, torch.nn.Module], fitted: Mapping[str, Any]
+) -> None:
+    """Copy the weights of fitted networks into new ones of the same shapes."""
+    for name, network in networks.items():
+        try:
+            network.load_state_dict(fitted[name].state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "Training on from fitted weights needs networks of the same shapes. "
+                f"Put the parameters back, or fit with warm_start=False. ({error})"
+            ) from error
 
 
 def rest(program: Program) -> None:

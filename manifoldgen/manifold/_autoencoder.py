@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from .._arrays import column_moments, standardize, unstandardize
 from .._random import draw_seed, isolated_streams, random_state_of, torch_generator
 from .._validation import check_choice, check_int, check_real, check_sizes
-from ..base import BaseManifold, resolve_device, unchanged_on_error, warn_unconverged
+from ..base import (
+    BaseManifold,
+    continue_from,
+    resolve_device,
+    unchanged_on_error,
+    warn_unconverged,
+)
 from ..nn import (
     ACTIVATIONS,
     MLP,
@@ -339,7 +345,7 @@ class AutoencoderManifold(BaseManifold):
         self : AutoencoderManifold
         """
         with unchanged_on_error(self):
-            fitted = dict(vars(self)) if self._may_go_on() else None
+            fitted = self._fitted_before()
             rows = self._validate_rows(X, reset=True, n_min=2)
             held = None if X_val is None else self._validate_rows(X_val, reset=False)
             self._check_parameters(rows)
@@ -411,9 +417,6 @@ class AutoencoderManifold(BaseManifold):
             self._keep(outcome)
         return self
 
-    def _may_go_on(self) -> bool:
-        return self.warm_start and hasattr(self, "encoder_")
-
     def _check_parameters(self, rows: NDArray[Any]) -> None:
         n_features = rows.shape[1]
         check_int(
@@ -450,7 +453,7 @@ class AutoencoderManifold(BaseManifold):
         if seen is not None and len(seen) == 2:
             seen = (1, *seen)
         if self.image_shape is None:
-            return seen or (1, 1, n_features)
+            return (seen[0], seen[1], seen[2]) if seen else (1, 1, n_features)
         shape = check_sizes("image_shape", self.image_shape)
         if len(shape) != 3 or np.prod(shape) != n_features or seen not in (None, shape):
             raise ValueError(
@@ -509,16 +512,9 @@ class AutoencoderManifold(BaseManifold):
     def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
         """Return networks on the device, with the weights of `fitted` where given."""
         networks = self._build_networks(seed)
-        for name, network in networks.items():
-            if fitted is not None:
-                try:
-                    network.load_state_dict(fitted[name].state_dict())
-                except RuntimeError as error:
-                    raise ValueError(
-                        "Training on from fitted weights needs networks of the same "
-                        "shapes. Put the parameters back, or fit with "
-                        f"warm_start=False. ({error})"
-                    ) from error
+        if fitted is not None:
+            continue_from(networks, fitted)
+        for network in networks.values():
             network.to(self.device_)
         if self._is_foreign:
             self._try_out(networks, seed)
