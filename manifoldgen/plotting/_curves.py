@@ -1,0 +1,469 @@
+"""Curves: what training saw, and what a search found."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ._estimators import trained_step
+from ._style import FAINT, INK, MUTED, PALETTE, figure_and_axes, merged, pyplot, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BOOKKEEPING = ("epoch", "seconds", "time", "learning_rate")
+VALIDATION = "validation_"
+
+
+def curves_by_panel(names: Sequence[str]) -> list[list[str]]:
+    """Return the curves of each panel: a figure and its validation share one."""
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        panels.setdefault(name.removeprefix(VALIDATION), []).append(name)
+    return [sorted(curves, key=len) for curves in panels.values()]
+
+
+def spans_decades(values: NDArray[Any]) -> bool:
+    """Tell whether positive values range over a factor of 30 and more."""
+    finite = values[np.isfinite(values)]
+    return len(finite) > 1 and finite.min() > 0 and finite.max() > 30 * finite.min()
+
+
+class TrainingHistoryDisplay:
+    """The figures that training recorded, over the epochs.
+
+    Parameters
+    ----------
+    history : mapping of str to ndarray of shape (n_epochs,)
+        A figure by name; NaN where an epoch has none. "epoch", where it is there, is
+        the horizontal axis.
+    best_epoch : int, default=None
+        The epoch whose weights were kept, marked by a line.
+    name : str, default=None
+        What was trained, the title of the figure.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        One for each figure, shared with its values on validation rows.
+    figure_ : matplotlib Figure
+    lines_ : dict of str to matplotlib Line2D
+        The curves by name.
+
+    Examples
+    --------
+    >>> from manifoldgen import TrainingHistoryDisplay
+    >>> history = {"loss": [3.0, 2.0, 1.0], "validation_loss": [3.0, 2.0, 2.5]}
+    >>> display = TrainingHistoryDisplay(history=history, best_epoch=2).plot()
+    >>> sorted(display.lines_)
+    ['loss', 'validation_loss']
+    """
+
+    def __init__(
+        self,
+        *,
+        history: Mapping[str, Any],
+        best_epoch: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.history = history
+        self.best_epoch = best_epoch
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, step: str | None = None, **plot_kwargs: Any
+    ) -> "TrainingHistoryDisplay":
+        """Draw what a fitted estimator recorded while it trained.
+
+        Parameters
+        ----------
+        estimator : estimator, Pipeline or search, fitted
+            With `history_`, or with a step that has one.
+        step : str, default=None
+            Which step of a Pipeline; None where one step alone was trained.
+        **plot_kwargs
+            Handed to `plot`.
+
+        Returns
+        -------
+        display : TrainingHistoryDisplay
+
+        Raises
+        ------
+        TypeError
+            If nothing here has a history.
+        ValueError
+            If `step` names no step with a history, or several have one.
+        """
+        trained, step = trained_step(estimator, step)
+        display = cls(
+            history=trained.history_,
+            best_epoch=getattr(trained, "best_epoch_", None),
+            name=step or type(trained).__name__,
+        )
+        return display.plot(**plot_kwargs)
+
+    def plot(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        curves: Sequence[str] | None = None,
+        log: bool | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> "TrainingHistoryDisplay":
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            One axes for all curves; None gives each figure a panel.
+        curves : sequence of str, default=None
+            Which figures, by name; None is all but times and step sizes.
+        log : bool, default=None
+            Logarithmic heights; None where positive values span a factor of 30.
+        line_kwargs : dict, default=None
+            Handed to `Axes.plot`.
+
+        Returns
+        -------
+        self : TrainingHistoryDisplay
+
+        Raises
+        ------
+        ValueError
+            If `curves` names a figure that was not recorded.
+        """
+        names = self._names(curves)
+        panels = curves_by_panel(names) if ax is None else [names]
+        self._make_axes(ax, len(panels))
+        epochs = np.asarray(
+            self.history.get("epoch", 1 + np.arange(len(self.history[names[0]])))
+        )
+        self.lines_: dict[str, Any] = {}
+        for panel, shown in zip(self.axes_, panels, strict=True):
+            self._plot_panel(panel, epochs, shown, line_kwargs)
+            heights = np.concatenate([np.asarray(self.history[n]) for n in shown])
+            if spans_decades(heights) if log is None else log:
+                panel.set_yscale("log")
+        self._name_curves()
+        return self
+
+    def _names(self, curves: Sequence[str] | None) -> list[str]:
+        recorded = [name for name in self.history if name not in BOOKKEEPING]
+        names = recorded if curves is None else list(curves)
+        unknown = [name for name in names if name not in self.history]
+        if unknown or not names:
+            raise ValueError(
+                f"curves must name at least one of {recorded}, got {curves!r}."
+            )
+        return names
+
+    def _make_axes(self, ax: "Axes | None", n_panels: int) -> None:
+        caller = "TrainingHistoryDisplay.plot"
+        if ax is not None:
+            self.figure_, ax = figure_and_axes(ax, (0, 0), caller)
+            self.axes_ = np.array([ax])
+            return
+        n_columns = 2 if n_panels == 4 else min(n_panels, 3)
+        n_rows = -(-n_panels // n_columns)
+        self.figure_, grid = pyplot(caller).subplots(
+            n_rows,
+            n_columns,
+            figsize=(max(4.6, 3.4 * n_columns), 2.7 * n_rows + 0.3),
+            layout="constrained",
+            squeeze=False,
+        )
+        for spare in grid.ravel()[n_panels:]:
+            spare.remove()
+        self.axes_ = grid.ravel()[:n_panels]
+        if self.name is not None:
+            self.figure_.suptitle(self.name, fontsize="medium")
+
+    def _plot_panel(
+        self,
+        ax: "Axes",
+        epochs: NDArray[Any],
+        names: list[str],
+        line_kwargs: dict[str, Any] | None,
+    ) -> None:
+        for k, name in enumerate(names):
+            values = np.asarray(self.history[name], dtype=np.float64)
+            seen = np.isfinite(values)
+            defaults = {
+                "color": PALETTE[k % 10],
+                "linewidth": 1.6,
+                "label": _plain(name),
+            }
+            if seen.sum() == 1:
+                defaults["marker"] = "o"
+            kwargs = merged(defaults, line_kwargs)
+            (self.lines_[name],) = ax.plot(epochs[seen], values[seen], **kwargs)
+        if self.best_epoch is not None:
+            label = f"best epoch: {self.best_epoch}"
+            ax.axvline(self.best_epoch, color=MUTED, linestyle=":", label=label)
+        quiet(ax, grid="y")
+        ax.set_xlabel("epoch")
+        ax.locator_params(axis="x", integer=True)
+        if len(names) == 1:
+            ax.set_title(_plain(names[0]), fontsize="medium", color=INK)
+
+    def _name_curves(self) -> None:
+        """Name the curves of shared panels, and once the line of the best epoch."""
+        for k, ax in enumerate(self.axes_):
+            named = [line for line in ax.lines if line in self.lines_.values()]
+            handles = named if len(named) > 1 else []
+            if k == 0 and self.best_epoch is not None:
+                handles = [*handles, ax.lines[-1]]
+            if handles:
+                ax.legend(handles=handles, edgecolor="none", handlelength=1.2)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def best_of_others(
+    results: Mapping[str, Any], parameter: str, chosen: int
+) -> tuple[list[Any], list[int]]:
+    """Return each value of a parameter and the candidate that stands for it.
+
+    That is the best candidate with the value, except that `chosen` always stands for
+    its own. Numbers are in rising order, other values in the order of the search.
+    """
+    tried = [candidate.get(parameter) for candidate in results["params"]]
+    scores = np.nan_to_num(results["mean_test_score"], nan=-np.inf)
+    best: dict[str, tuple[Any, int]] = {}
+    for index, value in enumerate(tried):
+        rival = best.get(repr(value), (value, index))[1]
+        wins = scores[index] > scores[rival] and rival != chosen
+        best[repr(value)] = (value, index if wins or index == chosen else rival)
+    pairs = list(best.values())
+    if all(_is_number(value) for value, _ in pairs):
+        pairs.sort(key=lambda pair: pair[0])
+    return [value for value, _ in pairs], [index for _, index in pairs]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
+
+
+class SearchCurveDisplay:
+    """Mean test score over one parameter of a search, with standard errors.
+
+    The band is the best mean and one standard error below it: within it the search
+    cannot tell candidates apart, and a rule such as `one_standard_error` takes the
+    simplest.
+
+    Parameters
+    ----------
+    values : list of length n_values
+        The values that were tried.
+    mean_scores : ndarray of shape (n_values,)
+        Mean test score over the splits, higher is better.
+    standard_errors : ndarray of shape (n_values,)
+        Of the mean, in units of the score.
+    chosen : int, default=None
+        Which of them the search chose.
+    parameter_name : str, default="parameter"
+    score_name : str, default="mean test score"
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    errorbar_ : matplotlib ErrorbarContainer
+    band_ : matplotlib artist
+        The best mean and one standard error below it.
+    chosen_ : matplotlib Line2D or None
+
+    Examples
+    --------
+    >>> from manifoldgen import SearchCurveDisplay
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> search = GridSearchCV(PCA(), {"n_components": [1, 2, 3]}, cv=3).fit(X)
+    >>> SearchCurveDisplay.from_estimator(search, parameter="n_components").values
+    [1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        *,
+        values: Sequence[Any],
+        mean_scores: NDArray[np.float64],
+        standard_errors: NDArray[np.float64],
+        chosen: int | None = None,
+        parameter_name: str = "parameter",
+        score_name: str = "mean test score",
+    ) -> None:
+        self.values = values
+        self.mean_scores = mean_scores
+        self.standard_errors = standard_errors
+        self.chosen = chosen
+        self.parameter_name = parameter_name
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        parameter: str | None = None,
+        score_name: str = "mean test score",
+        **plot_kwargs: Any,
+    ) -> "SearchCurveDisplay":
+        """Draw the result of a fitted search.
+
+        Where other parameters were searched too, each value is shown with the best
+        of them.
+
+        Parameters
+        ----------
+        estimator : GridSearchCV or RandomizedSearchCV, fitted, with one metric
+        parameter : str, default=None
+            Its name in the search; None where it is the only one.
+        score_name : str, default="mean test score"
+            What the vertical axis is called.
+        **plot_kwargs
+            Handed to `plot`.
+
+        Returns
+        -------
+        display : SearchCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            If `parameter` was not searched, or there are several and none is named.
+        """
+        check_is_fitted(estimator, "cv_results_")
+        results = estimator.cv_results_
+        parameter = _searched(results, parameter)
+        chosen = getattr(estimator, "best_index_", -1)
+        values, candidates = best_of_others(results, parameter, chosen)
+        errors = results["std_test_score"] / np.sqrt(estimator.n_splits_)
+        display = cls(
+            values=values,
+            mean_scores=results["mean_test_score"][candidates],
+            standard_errors=errors[candidates],
+            chosen=candidates.index(chosen) if chosen in candidates else None,
+            parameter_name=parameter,
+            score_name=score_name,
+        )
+        return display.plot(**plot_kwargs)
+
+    def plot(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        errorbar_kwargs: dict[str, Any] | None = None,
+    ) -> "SearchCurveDisplay":
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        errorbar_kwargs : dict, default=None
+            Handed to `Axes.errorbar`.
+
+        Returns
+        -------
+        self : SearchCurveDisplay
+        """
+        self.figure_, self.ax_ = figure_and_axes(
+            ax, (5.6, 3.6), "SearchCurveDisplay.plot"
+        )
+        means = np.asarray(self.mean_scores, dtype=np.float64)
+        errors = np.asarray(self.standard_errors, dtype=np.float64)
+        places, log = _places(self.values)
+        if log:
+            self.ax_.set_xscale("log", base=2)
+        self._plot_band(means, errors)
+        defaults = {
+            "color": PALETTE[0],
+            "marker": "o",
+            "markersize": 5,
+            "linewidth": 1.6,
+            "elinewidth": 1.2,
+            "capsize": 3,
+            "label": "mean ± 1 standard error",
+        }
+        kwargs = merged(defaults, errorbar_kwargs)
+        self.errorbar_ = self.ax_.errorbar(places, means, yerr=errors, **kwargs)
+        self._mark_chosen(places, means)
+        quiet(self.ax_, grid="y")
+        self.ax_.set_xticks(places, [_short(value) for value in self.values])
+        self.ax_.set_xticks([], minor=True)
+        self.ax_.set(xlabel=self.parameter_name, ylabel=self.score_name)
+        self.ax_.legend(frameon=False, loc="best")
+        return self
+
+    def _plot_band(
+        self, means: NDArray[np.float64], errors: NDArray[np.float64]
+    ) -> None:
+        self.band_ = None
+        if not np.isfinite(means).any():
+            return
+        best = int(np.nanargmax(means))
+        self.band_ = self.ax_.axhspan(
+            means[best] - errors[best],
+            means[best],
+            color=FAINT,
+            alpha=0.6,
+            linewidth=0,
+            zorder=0,
+            label="within 1 standard error of the best",
+        )
+
+    def _mark_chosen(self, places: NDArray[Any], means: NDArray[np.float64]) -> None:
+        self.chosen_ = None
+        if self.chosen is None:
+            return
+        (self.chosen_,) = self.ax_.plot(
+            places[self.chosen],
+            means[self.chosen],
+            marker="o",
+            markersize=13,
+            markerfacecolor="none",
+            markeredgecolor=PALETTE[2],
+            markeredgewidth=1.8,
+            linestyle="none",
+            label=f"chosen: {_short(self.values[self.chosen])}",
+        )
+
+
+def _searched(results: Mapping[str, Any], parameter: str | None) -> str:
+    """Return the name of the searched parameter to draw over."""
+    names = [key.removeprefix("param_") for key in results if key.startswith("param_")]
+    if "mean_test_score" not in results:
+        raise ValueError(
+            "estimator must be a search with one metric; cv_results_ has no "
+            "'mean_test_score'."
+        )
+    if parameter is None and len(names) == 1:
+        return names[0]
+    if parameter not in names:
+        choices = ", ".join(repr(name) for name in names)
+        raise ValueError(f"parameter must be one of {choices}, got {parameter!r}.")
+    return parameter
+
+
+def _places(values: Sequence[Any]) -> tuple[NDArray[np.float64], bool]:
+    """Return where the values stand, and whether on a logarithmic axis."""
+    if not all(_is_number(value) for value in values):
+        return np.arange(len(values), dtype=np.float64), False
+    places = np.array(values, dtype=np.float64)
+    wide = len(places) > 2 and places.min() > 0 and places.max() >= 8 * places.min()
+    return places, bool(wide)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
