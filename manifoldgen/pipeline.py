@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._arrays import column_moments, container_of, flatten_images, to_container
+from ._arrays import container_of, flatten_images, to_container
 from ._random import draw_seed, isolated_streams, random_state_of
 from ._validation import check_int
 from .metrics import energy_distance
@@ -313,11 +313,10 @@ def _invert(steps: _Steps, rows: Any) -> Any:
 def _spread(X: Any) -> NDArray[np.float64] | None:
     """Return the divisor that gives each column a spread of 1; None if not numeric."""
     try:
-        rows = check_array(flatten_images(X)[0], dtype="numeric")
+        scaler = StandardScaler(with_mean=False).fit(flatten_images(X)[0])
     except (TypeError, ValueError):
         return None
-    _, std = column_moments(rows)
-    return np.where(std == 0.0, 1.0, std)
+    return scaler.scale_.astype(np.float64)
 
 
 class _AvailableWhere:
@@ -538,7 +537,7 @@ class GenerativePipeline(Pipeline):
         if scale is None:
             raise ValueError(
                 "score needs the spread of the training columns, which this pipeline "
-                "does not have: X was not all finite numbers in fit, or the steps were "
+                "does not have: X was not all numbers in fit, or the steps were "
                 "fitted elsewhere. Call fit of this pipeline with numbers."
             )
         rows = self._validate_numbers(X, len(scale))
