@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from .._random import isolated_streams
 from ..base import BaseTorchEstimator, resolve_device
 from ..training.history import History
+from ._layout import extent, laid_out
 from ._trust import check_attribute, is_storable, known_class
 
 
@@ -67,9 +68,9 @@ class Decoder:
             case "dict":
                 return {self.value(k): self.value(v) for k, v in node["items"]}
             case "array":
-                return _turned(self._array(node), node)
+                return laid_out(self._array(node), node["strides"])
             case "tensor":
-                return _turned(self._tensor(node), node)
+                return _tensor_laid_out(self._tensor(node), node["strides"])
             case "objects":
                 return _object_array(self.value(node["items"]), node["shape"])
             case _:
@@ -178,8 +179,13 @@ def _constructed(cls: type, state: dict[str, Any]) -> Any:
     return estimator
 
 
-def _turned(value: Any, node: dict[str, Any]) -> Any:
-    return value.T if node["column_major"] else value
+def _tensor_laid_out(tensor: Tensor, strides: Sequence[int] | None) -> Tensor:
+    if strides is None:
+        return tensor
+    if min(strides) < 0 or extent(tensor.shape, strides) is None:
+        raise ValueError(f"strides {strides} do not fit the shape {tensor.shape}")
+    out = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
+    return out.copy_(tensor)
 
 
 def _dtype(text: str) -> np.dtype[Any]:

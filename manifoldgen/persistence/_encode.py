@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .._random import isolated_streams
 from ..training.history import History
 from ._container import Block, PersistenceError
+from ._layout import extent, strides_of
 from ._trust import KNOWN, check_attribute, class_name, is_storable, name_of
 
 _MAX_DEPTH = 100
@@ -132,23 +133,23 @@ class Encoder:
         return None
 
     def _tensor(self, tensor: Tensor, where: Where) -> dict[str, Any]:
-        turned = _is_column_major(tensor.shape, tensor.stride())
-        rows = (tensor.T if turned else tensor).contiguous()
-        data = rows.reshape(-1).view(torch.uint8).numpy()
-        name = self._store(where, _TORCH_DTYPES[rows.dtype], rows.shape, data)
-        return {"type": "tensor", "tensor": name, "column_major": turned}
+        strides = None
+        if not tensor.is_contiguous() and extent(tensor.shape, tensor.stride()):
+            strides = list(tensor.stride())
+        data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        name = self._store(where, _TORCH_DTYPES[tensor.dtype], tensor.shape, data)
+        return {"type": "tensor", "tensor": name, "strides": strides}
 
     def _array(self, array: NDArray[Any], where: Where) -> dict[str, Any]:
-        turned = _is_column_major(array.shape, array.strides)
-        rows = array.T if turned else array
-        flat = np.ascontiguousarray(rows).reshape(-1)
+        flat = np.ascontiguousarray(array).reshape(-1)
         data = flat.view(np.uint8) if flat.nbytes else np.empty(0, np.uint8)
-        node = {"type": "array", "dtype": array.dtype.str, "column_major": turned}
-        native = _NUMPY_DTYPES.get(array.dtype.str)
-        if native is None:
-            name = self._store(where, "U8", data.shape, data)
-            return {**node, "tensor": name, "shape": list(rows.shape)}
-        return {**node, "tensor": self._store(where, native, rows.shape, data)}
+        dtype = array.dtype.str
+        node = {"type": "array", "dtype": dtype, "strides": strides_of(array)}
+        if dtype in _NUMPY_DTYPES:
+            name = self._store(where, _NUMPY_DTYPES[dtype], array.shape, data)
+            return {**node, "tensor": name}
+        name = self._store(where, "U8", data.shape, data)
+        return {**node, "tensor": name, "shape": list(array.shape)}
 
     def _store(
         self, where: Where, dtype: str, shape: Sequence[int], data: NDArray[np.uint8]
@@ -232,14 +233,6 @@ class Encoder:
             name: self.value(None if v is None else np.asarray(v), (*where, f".{name}"))
             for name, v in parts.items()
         }
-
-
-def _is_column_major(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Return whether a matrix is stored by columns.
-
-    The order is kept, because products of the other order may round in another way.
-    """
-    return len(shape) == 2 and min(shape) > 1 and abs(strides[0]) < abs(strides[1])
 
 
 def _reason(value: Any) -> str:

@@ -1,0 +1,433 @@
+"""Files that are damaged, foreign or written by an enemy, and code that is foreign."""
+
+import hashlib
+import json
+import os
+import pickle
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import manifoldgen
+from manifoldgen import load, save
+from manifoldgen.base import BaseTorchEstimator
+from manifoldgen.exceptions import DeviceWarning
+from manifoldgen.persistence import FORMAT_VERSION, PersistenceError
+
+
+class Linear(BaseTorchEstimator):
+    """One layer, of the width that a parameter says."""
+
+    _networks = ("layer_",)
+
+    def __init__(self, width=3, make=None, device="cpu"):
+        self.width = width
+        self.make = make
+        self.device = device
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        self.layer_ = self._build_networks(0)["layer_"].eval()
+        self.device_ = self.device
+        return self
+
+    def predict(self, X):
+        with torch.no_grad():
+            return self.layer_(torch.tensor(X, dtype=torch.float32)).numpy()
+
+    def _build_networks(self, seed):
+        make = self.make or torch.nn.Linear
+        return {"layer_": make(self.n_features_in_, self.width)}
+
+
+class Wide(torch.nn.Linear):
+    pass
+
+
+def factory(n_in, n_out):
+    return torch.nn.Linear(n_in, n_out)
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng(0).normal(size=(40, 4))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def saved(X, path):
+    save(make_pipeline(StandardScaler(), PCA(2)).fit(X), path)
+    return path
+
+
+def parts_of(path):
+    """Return header, document and tensor bytes of a file, by the published layout."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    document = json.loads(header["__metadata__"]["manifoldgen"])
+    return header, document, data[start:-32]
+
+
+def forge(path, header, document, body):
+    """Write a file with a right checksum."""
+    header["__metadata__"]["manifoldgen"] = json.dumps(document)
+    text = json.dumps(header).encode()
+    data = len(text).to_bytes(8, "little") + text + body
+    path.write_bytes(data + hashlib.sha256(data).digest())
+
+
+def forged(path, change):
+    header, document, body = parts_of(path)
+    change(document["estimator"])
+    forge(path, header, document, body)
+
+
+def state_of(node):
+    return dict(map(tuple, node["state"]))
+
+
+def test_a_forged_file_loads_so_that_the_tests_below_mean_something(saved, X):
+    expected = load(saved).transform(X)
+    forged(saved, lambda node: None)
+    np.testing.assert_array_equal(load(saved).transform(X), expected)
+
+
+def test_every_altered_byte_is_found(saved):
+    data = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    offsets = {*range(16), *range(len(data) - 40, len(data))}
+    offsets |= set(rng.integers(len(data), size=400).tolist())
+    for offset in offsets:
+        altered = bytearray(data)
+        altered[offset] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(altered)
+        with pytest.raises(PersistenceError, match=r"damaged|not a file that"):
+            load(saved)
+
+
+def test_every_truncation_and_addition_is_found(saved):
+    data = saved.read_bytes()
+    for length in [*range(0, len(data), 97), len(data) - 1]:
+        saved.write_bytes(data[:length])
+        with pytest.raises(PersistenceError, match=r"damaged|not a file that"):
+            load(saved)
+    saved.write_bytes(data + b"\0")
+    with pytest.raises(PersistenceError, match="damaged"):
+        load(saved)
+
+
+def test_foreign_files_are_refused(path, X):
+    foreign = {
+        "empty": b"",
+        "pickle": pickle.dumps(PCA(2).fit(X)),
+        "random": np.random.default_rng(0).bytes(5000),
+        "text": b"hello\n" * 20,
+        "safetensors of others": (2).to_bytes(8, "little") + b"{}",
+        "deep header": (200_000).to_bytes(8, "little") + b"[" * 200_000,
+        "long header": (2**63).to_bytes(8, "little") + b"{}",
+    }
+    for content in foreign.values():
+        path.write_bytes(content)
+        with pytest.raises(PersistenceError, match=f"{path}: not a file that"):
+            load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    with pytest.raises(PersistenceError, match="not a file that"):
+        load(path)
+
+
+def test_paths_without_a_file_are_refused(tmp_path):
+    with pytest.raises(PersistenceError, match="no such file"):
+        load(tmp_path / "absent")
+    with pytest.raises(PersistenceError, match="folder"):
+        load(tmp_path)
+    with pytest.raises(PersistenceError, match="no such file"):
+        load(os.devnull)
+
+
+def test_nothing_is_unpickled(path):
+    class Bomb:
+        def __reduce__(self):
+            return (exec, ("raise SystemExit",))
+
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(PersistenceError):
+        load(path)
+
+
+def test_a_newer_format_says_what_to_do(saved):
+    header, document, body = parts_of(saved)
+    document["format_version"] = FORMAT_VERSION + 1
+    document["versions"]["manifoldgen"] = "9.9"
+    forge(saved, header, document, body)
+    with pytest.raises(PersistenceError, match=r"manifoldgen 9\.9.*Upgrade"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "builtins:eval",
+        "sklearn.cluster:KMeans",
+        "manifoldgen:load",
+        "manifoldgen:base.BaseTorchEstimator",
+        "sklearn.base:BaseEstimator",
+        "",
+    ],
+)
+def test_classes_outside_the_list_are_refused(name, saved):
+    forged(saved, lambda node: node.update({"class": name}))
+    with pytest.raises(PersistenceError, match="code that is not manifoldgen's"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["__class__", "__reduce__", "__x", "a.b", "", "transform", "get_params", 3, None],
+)
+def test_attributes_with_a_meaning_are_refused(name, saved):
+    forged(
+        saved,
+        lambda node: state_of(node)["steps"][0]["items"][1]["state"].append([name, 1]),
+    )
+    with pytest.raises(PersistenceError):
+        load(saved)
+
+
+def node_of(change):
+    return lambda node: node["state"].append(["extra", change])
+
+
+BAD_NODES = {
+    "unknown type": {"type": "eval", "value": "1"},
+    "no type": {"value": 1},
+    "absent tensor": {"type": "array", "tensor": "no", "dtype": "<f8", "strides": None},
+    "object dtype": {"type": "scalar", "dtype": "|O", "value": 1},
+    "comma dtype": {"type": "scalar", "dtype": "f8,f8", "value": 1},
+    "wide scalar": {"type": "scalar", "dtype": "|i1", "value": 300},
+    "many objects": {"type": "objects", "shape": [10**12], "items": []},
+    "negative": {"type": "objects", "shape": [-1, -1], "items": [1]},
+    "unhashable key": {"type": "dict", "items": [[[1], 2]]},
+    "call of data": {
+        "type": "partial",
+        "function": "print",
+        "arguments": [],
+        "keywords": {"type": "dict", "items": []},
+    },
+    "name that no scan saw": {"type": "History", "rows": {"type": "name", "name": 1}},
+    "no state": {"type": "RandomState", "state": {"type": "dict", "items": []}},
+    "long digits": {"type": "float", "value": "1" * 10**5 + "x"},
+    "class that is no string": {"type": "estimator", "class": 1, "state": []},
+    "steps": {"type": "estimator", "class": "sklearn.pipeline:Pipeline", "state": []},
+}
+
+
+@pytest.mark.parametrize("node", BAD_NODES.values(), ids=BAD_NODES)
+def test_bad_nodes_are_refused(node, saved):
+    forged(saved, node_of(node))
+    with pytest.raises(PersistenceError):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "strides"),
+    [
+        ("<f8", [1]),
+        ("<f8", [0, 0]),
+        ("<f8", [1, 10**9]),
+        ("<f8", [10**15, 1]),
+        ("<f8", "ab"),
+        ("<i8", None),
+        ("<U1", None),
+    ],
+)
+def test_arrays_that_do_not_fit_their_bytes_are_refused(dtype, strides, saved):
+    def change(node):
+        pca = state_of(node)["steps"][1]["items"][1]
+        state_of(pca)["components_"].update({"dtype": dtype, "strides": strides})
+
+    forged(saved, change)
+    with pytest.raises(PersistenceError):
+        load(saved)
+
+
+def test_a_mersenne_twister_outside_its_state_is_refused(path):
+    save(PCA(2, random_state=np.random.RandomState(0)), path)
+
+    def change(node):
+        state = dict(map(tuple, state_of(node)["random_state"]["state"]["items"]))
+        dict_items = state["state"]["items"]
+        dict_items[[key for key, _ in dict_items].index("pos")][1] = 10**6
+
+    forged(path, change)
+    with pytest.raises(PersistenceError, match="Mersenne"):
+        load(path)
+
+
+def test_truth_values_are_zero_or_one_whatever_the_bytes(path):
+    mask = np.array([True, False, True])
+    save(PCA(mask), path)
+    header, document, body = parts_of(path)
+    assert body.count(b"\1\0\1") == 1
+    forge(path, header, document, body.replace(b"\1\0\1", b"\7\0\xff"))
+    np.testing.assert_array_equal(load(path).n_components.view("u1"), [1, 0, 1])
+
+
+def test_characters_that_do_not_exist_are_refused(path):
+    save(PCA(np.array(["ab"])), path)
+    header, document, body = parts_of(path)
+    forge(path, header, document, body.replace(b"a\0\0\0", b"\xff" * 4))
+    with pytest.raises(PersistenceError, match="characters"):
+        load(path)
+
+
+@pytest.mark.parametrize("depth", [20_000, 1_000_000])
+def test_depth_bombs_are_refused(depth, saved):
+    header, document, body = parts_of(saved)
+    document["estimator"]["state"].append(["extra", "BOMB"])
+    text = json.dumps(document).replace('"BOMB"', "[" * depth + "]" * depth)
+    header["__metadata__"]["manifoldgen"] = text
+    raw = json.dumps(header).encode()
+    data = len(raw).to_bytes(8, "little") + raw + body
+    saved.write_bytes(data + hashlib.sha256(data).digest())
+    with pytest.raises(PersistenceError, match="RecursionError"):
+        load(saved)
+
+
+def test_networks_larger_than_their_weights_are_never_filled(path, X, monkeypatch):
+    """One of ours, here Linear, that promises 16 GB and holds 60 bytes."""
+    monkeypatch.setattr(manifoldgen, "Linear", Linear, raising=False)
+    monkeypatch.setattr(manifoldgen, "__all__", [*manifoldgen.__all__, "Linear"])
+    save(Linear().fit(X), path)
+
+    def change(node):
+        assert node["class"] == "manifoldgen:Linear"
+        node["state"] = [[k, 10**9 if k == "width" else v] for k, v in node["state"]]
+
+    forged(path, change)
+    with pytest.raises(PersistenceError, match="larger than the weights stored"):
+        load(path)
+
+
+def test_network_weights_of_other_shapes_are_refused(path, X):
+    save(Linear().fit(X), path)
+
+    def change(node):
+        node["state"] = [[k, 4 if k == "width" else v] for k, v in node["state"]]
+
+    forged(path, change)
+    with pytest.raises(PersistenceError, match="size mismatch"):
+        load(path, trusted=[Linear])
+
+
+def test_parameters_changed_after_fit_are_found_before_writing(path, X):
+    linear = Linear().fit(X).set_params(width=4)
+    with pytest.raises(PersistenceError, match=r"Linear\.layer_ .* Set them back"):
+        save(linear, path)
+    assert not path.exists()
+
+
+def test_foreign_classes_load_only_when_trusted(path, X):
+    save(make_pipeline(StandardScaler(), Linear(make=Wide)).fit(X), path)
+    name = f"{Linear.__module__}:Linear"
+    wide = f"{Wide.__module__}:Wide"
+    with pytest.raises(PersistenceError) as raised:
+        load(path)
+    assert f"trusted=['{name}', '{wide}']" in str(raised.value)
+    with pytest.raises(PersistenceError, match=rf"trusted=\['{wide}'\]"):
+        load(path, trusted=[Linear])
+    for trusted in ([Linear, Wide], (name, wide), {Linear, wide, "other:thing"}):
+        again = load(path, trusted=trusted)
+        assert type(again[-1]) is Linear
+        assert type(again[-1].layer_) is Wide
+
+
+def test_an_untrusted_name_is_never_imported(path, X, tmp_path, monkeypatch):
+    (tmp_path / "innocent.py").write_text("raise SystemExit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    save(Linear(make=factory).fit(X), path)
+    header, document, body = parts_of(path)
+    text = json.dumps(document).replace(f"{__name__}:factory", "innocent:factory")
+    forge(path, header, json.loads(text), body)
+    with pytest.raises(PersistenceError, match="innocent:factory"):
+        load(path, trusted=[Linear])
+    assert "innocent" not in sys.modules
+
+
+def test_trusted_names_that_cannot_be_imported_say_so(path, X):
+    class Local(torch.nn.Linear):
+        pass
+
+    save(Linear(make=Local).fit(X), path)
+    name = f"{Local.__module__}:{Local.__qualname__}"
+    with pytest.raises(PersistenceError, match="Pass the object itself"):
+        load(path, trusted=[Linear, name])
+    assert type(load(path, trusted=[Linear, Local]).layer_) is Local
+
+
+def test_a_trusted_class_stands_for_itself_saved_from_a_script(path, X, monkeypatch):
+    monkeypatch.setattr(Wide, "__module__", "__main__")
+    save(Linear(make=Wide).fit(X), path)
+    monkeypatch.undo()
+    assert Wide.__module__ != "__main__"
+    assert type(load(path, trusted=[Linear, Wide]).layer_) is Wide
+
+
+@pytest.mark.parametrize("trusted", ["a:b", Linear, [3], ["no colon"], [lambda x: x]])
+def test_trusted_is_checked(trusted, saved):
+    with pytest.raises(TypeError, match="trusted must"):
+        load(saved, trusted=trusted)
+
+
+def test_an_error_of_trusted_code_is_named(path, X):
+    save(Linear(make=factory).fit(X), path)
+
+    def factory_that_fails(n_in, n_out):
+        raise LookupError("no weights today")
+
+    factory_that_fails.__qualname__ = "factory"
+    with pytest.raises(PersistenceError, match="LookupError: no weights today"):
+        load(path, trusted=[Linear, factory_that_fails])
+
+
+def test_a_device_that_is_not_here_falls_back(path, X):
+    linear = Linear().fit(X)
+    linear.device_ = "cuda:77"
+    save(linear, path)
+    with pytest.warns(DeviceWarning, match="cuda:77"):
+        again = load(path, trusted=[Linear])
+    assert again.device_ == "cpu"
+    np.testing.assert_array_equal(again.predict(X), linear.predict(X))
+    assert load(path, trusted=[Linear], device="cpu").device_ == "cpu"
+    forged(path, lambda node: node["state"].append(["device_", "fridge"]))
+    with pytest.raises(PersistenceError, match="fridge"):
+        load(path, trusted=[Linear])
+
+
+def test_loading_leaves_the_global_random_states(path, X):
+    save(Linear().fit(X), path)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    load(path, trusted=[Linear])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_the_tree_of_a_density_is_built_from_rows_alone(path, X):
+    save(KernelDensity().fit(X), path, include_data=True)
+    forged(path, lambda node: node["state"].append(["tree_", [1, 2]]))
+    np.testing.assert_array_equal(
+        load(path).score_samples(X), KernelDensity().fit(X).score_samples(X)
+    )
