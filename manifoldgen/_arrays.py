@@ -1,5 +1,6 @@
 """Arrays in and out: images as rows, standardised columns, the caller's container."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,12 @@ def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     return array.reshape(len(array), -1), tuple(int(n) for n in array.shape[1:])
 
 
+def _blocks(X: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of rows that fit a processor's cache in float64."""
+    step = max(1, 2**16 // max(X.shape[1], 1))
+    return (slice(start, start + step) for start in range(0, len(X), step))
+
+
 def column_moments(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and standard deviation of each column, in float64.
 
@@ -34,8 +41,8 @@ def column_moments(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """
     mean = X.mean(axis=0, dtype=np.float64)
     variance = np.zeros_like(mean)
-    for start in range(0, len(X), 4096):
-        variance += np.square(X[start : start + 4096] - mean).sum(axis=0)
+    for rows in _blocks(X):
+        variance += np.square(X[rows] - mean).sum(axis=0)
     std = np.sqrt(variance / len(X))
     eps = np.finfo(X.dtype).eps if X.dtype.kind == "f" else np.finfo(np.float64).eps
     std[std <= 10 * eps * np.abs(mean)] = 0.0
@@ -52,8 +59,7 @@ def standardize(
     """
     divisor = np.where(np.asarray(scale) == 0, 1.0, scale)
     out = np.empty(X.shape, dtype=np.float32)
-    for start in range(0, len(X), 4096):
-        rows = slice(start, start + 4096)
+    for rows in _blocks(X):
         out[rows] = (X[rows] - mean) / divisor
     return out
 
@@ -63,8 +69,7 @@ def unstandardize(
 ) -> NDArray[np.float32]:
     """Return ``rows * scale + mean`` in float32, computed in float64."""
     out = np.empty(rows.shape, dtype=np.float32)
-    for start in range(0, len(rows), 4096):
-        part = slice(start, start + 4096)
+    for part in _blocks(rows):
         out[part] = rows[part].astype(np.float64) * scale + mean
     return out
 

@@ -133,11 +133,9 @@ class BaseTorchEstimator(BaseEstimator):
 
     def _check_training(self) -> None:
         """Check the parameters that every trained estimator has."""
-        check_int("max_epochs", self.max_epochs)
         check_int("batch_size", self.batch_size)
         check_real("learning_rate", self.learning_rate, 0.0, closed="neither")
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("precision", self.precision, ("float32", "bf16"))
         check_real(
             "validation_fraction", self.validation_fraction, 0.0, 1.0, closed="left"
         )
@@ -194,6 +192,7 @@ class BaseTorchEstimator(BaseEstimator):
         validation: list[torch.Tensor] | None,
         rng: np.random.RandomState,
         checkpoint: Checkpoint | None,
+        max_epochs: int,
     ) -> Outcome:
         """Train `program` as the parameters say and put its networks to rest."""
         outcome = run(
@@ -201,7 +200,7 @@ class BaseTorchEstimator(BaseEstimator):
             tensors,
             RowSampler(len(tensors[0]), self.batch_size),
             torch_generator(draw_seed(rng), self.device_),
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
             validation=validation,
             patience=self.patience,
             tol=self.tol,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .._arrays import column_moments, standardize, unstandardize
 from .._random import draw_seed, torch_generator
-from .._validation import check_int, check_real, check_sizes
+from .._validation import check_choice, check_int, check_real, check_sizes
 from ..base import (
     BaseTorchEstimator,
     SamplerMixin,
@@ -35,6 +35,8 @@ from ..nn.losses import relativistic_loss
 from ..training import Batch, Program, RunningAverage, make_optimizer
 
 _PROBE_ROWS = 1024
+_ENOUGH_STEPS = 4000
+_LEAST_EPOCHS = 20
 
 
 class GANProgram(Program):
@@ -110,17 +112,17 @@ class GANProgram(Program):
         self.optimizers[name].step()
 
     def validate(self, rows: Batch) -> dict[str, Tensor]:
-        """Return the energy distance of held-out rows to as many or more samples."""
+        """Return the energy distance of held-out rows to samples, and its error."""
         x, *labels = (tensor[:_PROBE_ROWS] for tensor in rows)
         noise = self.probe_noise
         repeated = [label.repeat(-(-len(noise) // len(x)), 1) for label in labels]
         repeated = [label[: len(noise)] for label in repeated]
         with torch.no_grad():
             fake = self.average(torch.cat([noise, *repeated], 1))
-            distance = energy_distance_of_tensors(
+            distance, error = energy_distance_of_tensors(
                 torch.cat([x, *labels], 1), torch.cat([fake, *repeated], 1)
             )
-        return {"loss": distance}
+        return {"loss": distance, "loss_error": error}
 
 
 class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
@@ -133,11 +135,11 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
               \quad L_G = \mathrm{E} f(D(G(z)) - D(x)), \quad f(t) = \log(1 + e^{-t})
 
     Neither loss says how good the samples are. The energy distance between held-out
-    rows and samples does: it is measured after each epoch, training keeps the
-    generator with the lowest, and a generator that ends worse than one Gaussian is
-    reported as collapsed. "Latent" is where it shines, last in a Pipeline after a
-    manifold; any numeric rows will do. For a few hundred rows and a density to look
-    at, `sklearn.mixture.GaussianMixture` is faster.
+    rows and samples does: it is measured after each epoch, training keeps the last
+    generator within one standard error of the lowest, and one that is worse than a
+    Gaussian is reported as collapsed. "Latent" is where it shines, last in a Pipeline
+    after a manifold; any numeric rows will do. For a few hundred rows and a density to
+    look at, `sklearn.mixture.GaussianMixture` is faster.
 
     Parameters
     ----------
@@ -148,19 +150,20 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     conditional : bool, default=False
         Learn p(x | y) of the discrete labels given to `fit`, two rows a class at
         least.
-    gradient_penalty : float, default=0.1
+    gradient_penalty : float, default=0.5
         Weight gamma of R1 and R2, for standardised columns.
     average_decay : float, default=0.999
         Weight of the past in the running average of the generator that is sampled
         from, in [0, 1).
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=4e-3
         Step size of Adam for both networks.
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
         Course of the learning rate over `max_epochs`.
-    batch_size : int, default=256
+    batch_size : int, default=128
         Rows in a step; fewer where there are fewer.
-    max_epochs : int, default=500
-        Passes through the data, at most.
+    max_epochs : int or None, default=None
+        Passes through the data, at most. None is as many as make 4,000 steps, and 20
+        at least.
     validation_fraction : float, default=0.1
         Share of the rows that are held out for the probe, in [0, 1). 0, or fewer than
         2 rows, keeps the last generator.
@@ -190,13 +193,13 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     Attributes
     ----------
     generator_ : torch.nn.Module
-        The averaged generator with the lowest probe, on `device_`.
+        The averaged generator that the probe chose, on `device_`.
     critic_ : torch.nn.Module
         The critic of the same epoch.
     history_ : History
         Mean `loss` (of the generator) and `critic_loss`, in nats a pair,
-        `validation_loss` (energy distance on standardised columns) of each epoch, and
-        `seconds` since the start.
+        `validation_loss` (energy distance on standardised columns) with its standard
+        error `validation_loss_error` of each epoch, and `seconds` since the start.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose generator was kept, from 1.
     classes_ : ndarray of shape (n_classes,)
@@ -248,12 +251,12 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         n_noise: int | None = None,
         hidden_sizes: Sequence[int] = (128, 128),
         conditional: bool = False,
-        gradient_penalty: float = 0.1,
+        gradient_penalty: float = 0.5,
         average_decay: float = 0.999,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 4e-3,
         schedule: str = "cosine",
-        batch_size: int = 256,
-        max_epochs: int = 500,
+        batch_size: int = 128,
+        max_epochs: int | None = None,
         validation_fraction: float = 0.1,
         patience: int | None = None,
         tol: float = 1e-4,
@@ -314,7 +317,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             program = self._program(self._start(fitted, draw_seed(rng)), len(out), rng)
             validation = [tensor[out] for tensor in data] if len(out) > 1 else None
             train = [tensor[kept] for tensor in data] if len(out) > 1 else data
-            outcome = self._run(program, train, validation, rng, checkpoint)
+            max_epochs = self._enough_epochs(len(train[0]))
+            outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
             self.generator_, self.critic_ = program.average, program.critic
             if validation is not None:
                 self._warn_of_collapse(outcome.history["validation_loss"], validation)
@@ -403,7 +407,16 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         check_sizes("hidden_sizes", self.hidden_sizes)
         check_real("gradient_penalty", self.gradient_penalty, 0.0)
         check_real("average_decay", self.average_decay, 0.0, 1.0, closed="left")
+        check_choice("precision", self.precision, ("float32",))
+        if self.max_epochs is not None:
+            check_int("max_epochs", self.max_epochs)
         self._check_training()
+
+    def _enough_epochs(self, n_rows: int) -> int:
+        if self.max_epochs is not None:
+            return self.max_epochs
+        steps = -(-n_rows // self.batch_size)
+        return max(_LEAST_EPOCHS, -(-_ENOUGH_STEPS // steps))
 
     def _noise_width(self) -> int:
         return max(8, self.n_features_in_) if self.n_noise is None else self.n_noise
@@ -464,7 +477,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         noise = torch_generator(0, self.device_)
         gaussian = torch.empty(_PROBE_ROWS, x.shape[1], device=x.device)
         gaussian.normal_(generator=noise)
-        bound = float(energy_distance_of_tensors(x, gaussian))
+        bound = float(energy_distance_of_tensors(x, gaussian)[0])
         if np.nanmin(probe) > max(bound, 0.0) + 0.1:
             warnings.warn(
                 f"The generator collapsed: its best energy distance to held-out rows "

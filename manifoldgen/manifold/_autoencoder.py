@@ -365,6 +365,7 @@ class AutoencoderManifold(BaseManifold):
                 None if held is None else [self._on_device(held)],
                 rng,
                 checkpoint,
+                self.max_epochs,
             )
             self._finish(program, rows)
             self.__dict__.pop("_optimizer_state", None)
@@ -430,6 +431,8 @@ class AutoencoderManifold(BaseManifold):
         check_sizes("hidden_sizes", self.hidden_sizes)
         check_sizes("channels", self.channels)
         check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("precision", self.precision, ("float32", "bf16"))
+        check_int("max_epochs", self.max_epochs)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
         for name in ("noise", "latent_penalty", "weight_decay"):

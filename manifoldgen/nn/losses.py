@@ -37,8 +37,12 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
     return F.softplus(worse - better).mean()
 
 
-def energy_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``2 E|x - y| - E|x - x'| - E|y - y'|`` between rows, unbiased.
+def energy_distance(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``2 E|x - y| - E|x - x'| - E|y - y'|`` and its standard error.
+
+    Rows of `x` and of `y` are two samples. The estimate is unbiased, so it may fall
+    below 0; the error is that over the choice of `x`, by the first-order term of the
+    statistic: ``2 sd(E_y|x - y| - E_x'|x - x'|) / sqrt(n)``.
 
     References
     ----------
@@ -46,10 +50,9 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
        distances", Journal of Statistical Planning and Inference 143, 2013, Eq. (6.1).
        We leave out the zero distances of a row to itself (U-statistic).
     """
-    between = torch.cdist(x, y).mean()
-    return 2.0 * between - _mean_spread(x) - _mean_spread(y)
-
-
-def _mean_spread(x: Tensor) -> Tensor:
-    n = len(x)
-    return torch.cdist(x, x).sum() / max(n * (n - 1), 1)
+    n, m = len(x), len(y)
+    to_y = torch.cdist(x, y).mean(1)
+    to_x = torch.cdist(x, x).sum(1) / max(n - 1, 1)
+    spread = torch.cdist(y, y).sum() / max(m * (m - 1), 1)
+    error = 2.0 * (to_y - to_x).std(correction=0) / n**0.5
+    return 2.0 * to_y.mean() - to_x.mean() - spread, error

@@ -57,6 +57,7 @@ class _Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = math.inf
+    best_error: float = 0.0
     patience_value: float = math.inf
     patience_epoch: int = 0
     step_scale: float = 1.0
@@ -95,7 +96,8 @@ def run(
     max_epochs : int
     validation : sequence of Tensor, default=None
         Rows for `Program.validate`. With them the weights with the lowest "loss" are
-        kept; without, the last ones are.
+        kept, or the last ones within the "loss_error" of the lowest, where the program
+        gives one; without rows the last weights are.
     patience : int, default=None
         Stop after as many epochs in which the validation loss has not fallen by more
         than the share `tol`.
@@ -198,7 +200,7 @@ class _Loop:
         losses.pop("probe", None)
         row = {"epoch": progress.epoch, **losses, "seconds": self._elapsed()}
         self.history.append(row)
-        self._keep_best(row.get("validation_loss"))
+        self._keep_best(row)
         self._look_for_a_stop(row)
         if self.checkpoint is not None and not self.stopped_by:
             if self.checkpoint.due():
@@ -268,15 +270,20 @@ class _Loop:
         self.good.restore()
         self.program.forget_moments()
 
-    def _keep_best(self, value: float | None) -> None:
+    def _keep_best(self, row: Mapping[str, float]) -> None:
+        """Keep the weights of the lowest loss, or of the last one as good as it."""
         progress = self.progress
-        if value is None:
+        if self.validation is None:
             return
-        if value < progress.best_value:
+        value = row["validation_loss"]
+        if value < progress.best_value + progress.best_error:
             self.best.store()
-            progress.best_value, progress.best_epoch = value, progress.epoch
+            progress.best_epoch = progress.epoch
+        if value < progress.best_value:
+            progress.best_value = value
+            progress.best_error = row.get("validation_loss_error", 0.0)
         threshold = progress.patience_value
-        if not value > threshold - self.tol * abs(threshold) or math.isinf(threshold):
+        if math.isinf(threshold) or value < threshold - self.tol * abs(threshold):
             progress.patience_value, progress.patience_epoch = value, progress.epoch
 
     def _look_for_a_stop(self, row: dict[str, float]) -> None:

@@ -39,7 +39,10 @@ class Program(ABC):
 
     @abstractmethod
     def validate(self, rows: Batch) -> dict[str, Tensor]:
-        """Return losses on rows that are not trained on; "loss" is watched."""
+        """Return figures of rows that are not trained on.
+
+        "loss" is watched; "loss_error", where given, is its standard error.
+        """
 
     def weights(self) -> list[Tensor]:
         """Return every tensor that makes up the networks."""
