@@ -1,8 +1,9 @@
 """Displays: pictures of arrays and of fitted estimators."""
 
-from ._curves import SearchCurveDisplay, TrainingHistoryDisplay
 from ._embedding import EmbeddingDisplay
+from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
+from ._search import SearchCurveDisplay
 
 __all__ = [
     "EmbeddingDisplay",
