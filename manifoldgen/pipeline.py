@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from types import MethodType
 from typing import Any
@@ -337,10 +338,6 @@ class _AvailableWhere:
         return MethodType(self.method, instance)
 
 
-def _available_where(check: Callable[[Any], object]) -> Callable[[Callable], Any]:
-    return lambda method: _AvailableWhere(check, method)
-
-
 def _stock(name: str) -> Callable[[Any], object]:
     """Return a check that passes where scikit-learn's Pipeline offers `name`."""
     return lambda self: getattr(super(GenerativePipeline, self), name)
@@ -388,11 +385,7 @@ class GenerativePipeline(Pipeline):
     --------
     make_generative_pipeline : Make one without naming the steps.
     sample_from : The same for a stock Pipeline.
-
-    References
-    ----------
-    .. [1] G. J. Székely, M. L. Rizzo, "Energy statistics: A class of statistics based
-       on distances", Journal of Statistical Planning and Inference 143, 2013.
+    manifoldgen.energy_distance : What `score` is made of, with its reference.
 
     Examples
     --------
@@ -428,7 +421,7 @@ class GenerativePipeline(Pipeline):
         self._learn_layout(X)
         return self
 
-    @_available_where(_stock("fit_transform"))
+    @partial(_AvailableWhere, _stock("fit_transform"))
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all steps and return what the last one makes of the training rows.
 
@@ -445,7 +438,7 @@ class GenerativePipeline(Pipeline):
         self._learn_layout(X)
         return Z
 
-    @_available_where(_stock("fit_predict"))
+    @partial(_AvailableWhere, _stock("fit_predict"))
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all steps and return what the last one predicts for the training rows.
 
@@ -462,7 +455,7 @@ class GenerativePipeline(Pipeline):
         self._learn_layout(X)
         return y_pred
 
-    @_available_where(_require_sample)
+    @partial(_AvailableWhere, _require_sample)
     def sample(
         self, n_samples: int | None = None, *, y: Any = None, random_state: Any = None
     ) -> Any:
@@ -486,16 +479,12 @@ class GenerativePipeline(Pipeline):
 
         Raises
         ------
-        AttributeError
-            If the last step has no `sample`, or a step before it cannot be inverted.
-        NotFittedError
-            If the pipeline is not fitted.
-        ValueError
-            If labels are asked of a last step that does not draw by label.
+        AttributeError, NotFittedError, ValueError
+            As `sample_from` does.
         """
         return sample_from(self, n_samples, y=y, random_state=random_state)
 
-    @_available_where(_require_score)
+    @partial(_AvailableWhere, _require_score)
     def score(
         self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any
     ) -> float:

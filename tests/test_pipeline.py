@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -34,13 +35,18 @@ from sklearn.preprocessing import (
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from manifoldgen import (
+    AutoencoderManifold,
     GenerativePipeline,
+    LatentGAN,
     call_last,
+    generation_scorer,
     make_generative_pipeline,
+    one_standard_error,
     sample_from,
 )
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
+X_DIGITS, Y_DIGITS = (array[:300] for array in load_digits(return_X_y=True))
 BLOBS = np.random.RandomState(0).randn(90, 2) + np.repeat([[0], [30], [60]], 30, axis=0)
 
 
@@ -611,3 +617,89 @@ def test_call_last_explains_what_is_missing():
         call_last(Pipeline([("none", None)]), "pvalue", X_IRIS)
     with pytest.raises(NotFittedError):
         call_last(pipe, "get_covariance", X_IRIS)
+
+
+# ---------------------------------------------------------------- our own steps
+
+
+@pytest.fixture(scope="module")
+def own_pipe():
+    pipe = make_generative_pipeline(
+        MinMaxScaler(),
+        PCA(16, random_state=0),
+        AutoencoderManifold(
+            n_components=4, hidden_sizes=(16,), max_epochs=2, random_state=0
+        ),
+        LatentGAN(hidden_sizes=(16,), max_epochs=2, random_state=0),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two epochs are too few, and say so
+        return pipe.fit(X_DIGITS)
+
+
+@pytest.fixture(scope="module")
+def labelled_pipe():
+    gan = LatentGAN(conditional=True, max_epochs=2, hidden_sizes=(16,), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_generative_pipeline(PCA(4), gan).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_latent_gan_draws_and_the_steps_lead_back(own_pipe):
+    rows = assert_streams_untouched(lambda: own_pipe.sample(9, random_state=0))
+    latents = own_pipe[-1].sample(9, random_state=0)
+    assert_array_equal(rows, own_pipe[:-1].inverse_transform(latents))
+    assert rows.shape == (9, 64)
+    assert own_pipe.score(X_DIGITS) == own_pipe.score(X_DIGITS) < 0
+    restored = pickle.loads(pickle.dumps(own_pipe))
+    assert_array_equal(restored.sample(9, random_state=0), rows)
+
+
+def test_latent_gan_draws_by_label_on_request(own_pipe, labelled_pipe):
+    assert labelled_pipe.sample(y=[3, 1, 4]).shape == (3, 64)
+    assert labelled_pipe.sample(5, y=0).shape == (5, 64)
+    assert labelled_pipe.sample(5).shape == (5, 64)
+    one, two = (labelled_pipe.sample(5, y=k, random_state=0) for k in (0, 1))
+    assert not np.array_equal(one, two)
+    with pytest.raises(ValueError, match="conditional=True"):
+        own_pipe.sample(5, y=0)
+
+
+def test_call_last_reaches_latent_gan(own_pipe):
+    latents = own_pipe[:-1].transform(X_DIGITS)
+    assert call_last(own_pipe, "score", X_DIGITS) == own_pipe[-1].score(latents)
+
+
+def test_a_manifold_at_the_end_keeps_its_score(own_pipe):
+    stock = Pipeline(own_pipe.steps[:-1])
+    assert own_pipe[:-1].score(X_DIGITS) == stock.score(X_DIGITS)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_images_and_frames_pass_through_our_steps(own_pipe):
+    images = X_DIGITS.reshape(-1, 8, 8)
+    gan = clone(own_pipe[-1])
+    pipe = make_generative_pipeline(clone(own_pipe[2]), gan).fit(images)
+    assert pipe.sample(3).shape == (3, 8, 8)
+    assert pipe.score(images) < 0
+    assert make_generative_pipeline(clone(gan)).fit(images).sample(2).shape == (2, 8, 8)
+    frame = pd.DataFrame(X_DIGITS).add_prefix("pixel")
+    for steps in ([clone(own_pipe[2]), clone(gan)], [clone(gan)]):
+        drawn = make_generative_pipeline(*steps).set_output(transform="pandas")
+        rows = drawn.fit(frame).sample(3)
+        assert list(rows.columns) == list(frame.columns)
+        assert drawn.score(frame) < 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_search_over_the_latent_width_uses_a_cache(own_pipe, tmp_path):
+    search = GridSearchCV(
+        clone(own_pipe).set_params(memory=str(tmp_path)),
+        {"autoencodermanifold__n_components": [2, 4]},
+        scoring=generation_scorer("coverage"),
+        refit=one_standard_error("autoencodermanifold__n_components"),
+        cv=2,
+        error_score="raise",
+    ).fit(X_DIGITS)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_estimator_.sample(2).shape == (2, 64)
