@@ -16,25 +16,38 @@ the last 32     sha256 of every byte before; in the header, the tensor ``[sha256
 A tensor is named by the path of its attribute, such as ``steps[0][1].mean_``. The
 header's ``__metadata__`` has one entry, ``manifoldgen``: JSON with ``format_version``,
 ``versions`` (of manifoldgen, numpy, scikit-learn and torch at saving) and
-``estimator``, a tree. In the tree null, true, false, strings, finite numbers and lists
-stand for themselves; anything else is an object with a ``type``: "estimator" (a
-``class``, its ``state`` by attribute, its ``networks`` by tensor), "tuple", "dict",
-"array", "tensor" and so on. A class or a function is its name, "module:qualname". An
-array whose dtype safetensors lacks is stored as its bytes. An object that is referred
-to twice is stored twice.
+``estimator``, the root of a tree. In it null, truth values, strings, finite numbers
+and lists stand for themselves; anything else is an object with a ``type``:
+
+* "estimator": ``class``; ``state``, pairs of attribute and value; ``networks``, pairs
+  of attribute and "network" (``training``, ``frozen`` and ``state``, pairs of weight
+  and value); for a KernelDensity ``rows`` and ``weights``.
+* "array" and "tensor": ``tensor``, its name; ``strides`` in items where it is not
+  contiguous, because products of another layout may round in another way; ``dtype``
+  and, where safetensors lacks that dtype and holds bytes, ``shape``.
+* "objects" (an array of objects), "scalar" (of numpy), "float" (nan, inf), "complex",
+  "bytes", "tuple", "dict", "path", "device", "RandomState", "History", "partial".
+* "name": "module:qualname" of a class or function.
+
+An object that is referred to twice is stored twice. A Pipeline's ``memory`` is not
+stored, because joblib unpickles what lies in that folder.
 
 Threat model
 ------------
 A file may come from an enemy. `load` unpickles nothing, evaluates nothing and imports
-no module that the file names. It makes objects of the classes in this module and of
-those in `trusted` alone: it calls their constructors, which store, writes their
-attributes, rebuilds networks by code of this package, and the tree of a KernelDensity
-by scikit-learn's. Names of attributes that Python or the class gives a meaning are
-refused. Time and memory grow with the size of the file, not with sizes it declares. A
-class or function in `trusted` runs, with arguments from the file: trust is in the
-code, so it must bear any argument. The checksum finds accidents, not attacks, since
-who alters a file can renew it; and a wrong model can be stored in a right file. Load
-what matters from where you trust.
+no module because a file names it. It makes objects of the estimators of manifoldgen,
+of those of scikit-learn in a list in this package, and of what is in `trusted`: it
+calls their constructors, which store, and writes their attributes, except names that
+Python or the class gives a meaning. Networks are rebuilt by the code of their class,
+and stopped where they outgrow the weights in the file; the tree of a KernelDensity is
+rebuilt by scikit-learn. Time and memory are proportional to the size of the file,
+whatever sizes it declares.
+
+What remains with the caller: a class or function in `trusted` runs with arguments from
+the file, of any size, and must bear them. The checksum finds accidents and not
+attacks, for who alters a file can renew it. A file can hold a wrong model, and
+parameters of its own choice, such as the folder of a ``checkpoint``: look at
+``get_params()`` before `fit` where the file is not yours.
 
 References
 ----------
@@ -81,7 +94,7 @@ def save(
     estimator : estimator
         One of manifoldgen or a subclass of one, or a Pipeline, scaler, PCA,
         IncrementalPCA, TruncatedSVD, mixture, KernelDensity or FunctionTransformer of
-        scikit-learn; nested ones too.
+        scikit-learn; nested ones too. A Pipeline loses its `memory`.
     path : str or path-like
         Replaced where it exists.
     include_data : bool, default=False

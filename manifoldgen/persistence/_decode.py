@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -119,11 +120,14 @@ class Decoder:
         state = {name: self.value(part) for name, part in node["state"]}
         if issubclass(cls, BaseTorchEstimator) and "device_" in state:
             state["device_"] = str(self.device or resolve_device(state["device_"]))
+        if issubclass(cls, Pipeline):
+            state["memory"] = None  # joblib would unpickle what lies there
         estimator = _constructed(cls, state)
         if node["networks"]:
             self._restore_networks(estimator, node["networks"])
         if isinstance(estimator, KernelDensity) and "rows" in node:
-            fresh = KernelDensity(**estimator.get_params())
+            names = KernelDensity().get_params()
+            fresh = KernelDensity(**{name: getattr(estimator, name) for name in names})
             fresh.fit(
                 self.value(node["rows"]), sample_weight=self.value(node["weights"])
             )
@@ -132,8 +136,8 @@ class Decoder:
 
     def _restore_networks(self, estimator: Any, nodes: list[Any]) -> None:
         states = {
-            name: {key: self.value(part) for key, part in state}
-            for name, _, state in nodes
+            name: {key: self.value(part) for key, part in node["state"]}
+            for name, node in nodes
         }
         if not set(states) <= set(type(estimator)._networks):
             raise ValueError(f"{sorted(states)} are no networks of this class")
@@ -142,11 +146,13 @@ class Decoder:
         budget = contextlib.nullcontext() if self.objects else _Budget(stored)
         with isolated_streams(0), budget:
             built = estimator._build_networks(0)
-        for name, training, _ in nodes:
-            built[name].load_state_dict(states[name])
-            built[name].train(bool(training))
-            built[name].to(vars(estimator).get("device_", "cpu"))
-            vars(estimator)[name] = built[name]
+        for name, node in nodes:
+            network = built[name]
+            network.load_state_dict(states[name])
+            network.train(bool(node["training"]))
+            if node["frozen"]:
+                network.requires_grad_(False)
+            setattr(estimator, name, network.to(vars(estimator).get("device_", "cpu")))
 
 
 class _Budget(TorchFunctionMode):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
@@ -192,6 +193,8 @@ class Encoder:
             check_attribute(cls, name)
         node: dict[str, Any] = {"type": "estimator", "class": class_name(cls)}
         node |= self._data(estimator, state, where)
+        if isinstance(estimator, Pipeline):
+            state["memory"] = None
         networks = {
             name: state.pop(name)
             for name in getattr(cls, "_networks", ())
@@ -200,14 +203,21 @@ class Encoder:
         if networks:
             _check_rebuilt(estimator, networks, where)
         node["networks"] = [
-            [name, network.training, self._named(network.state_dict(), where, name)]
+            [name, self._network(network, (*where, f".{name}"))]
             for name, network in networks.items()
         ]
         node["state"] = self._named(state, where)
         return node
 
-    def _named(self, values: dict[str, Any], where: Where, prefix: str = "") -> Any:
-        where = (*where, f".{prefix}") if prefix else where
+    def _network(self, network: nn.Module, where: Where) -> dict[str, Any]:
+        return {
+            "type": "network",
+            "training": network.training,
+            "frozen": not any(p.requires_grad for p in network.parameters()),
+            "state": self._named(network.state_dict(), where),
+        }
+
+    def _named(self, values: dict[str, Any], where: Where) -> list[Any]:
         return [[k, self.value(v, (*where, f".{k}"))] for k, v in values.items()]
 
     def _data(

@@ -1,5 +1,7 @@
 """Files that are damaged, foreign or written by an enemy, and code that is foreign."""
 
+import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -13,7 +15,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import manifoldgen
 from manifoldgen import load, save
@@ -126,6 +128,55 @@ def test_every_truncation_and_addition_is_found(saved):
     saved.write_bytes(data + b"\0")
     with pytest.raises(PersistenceError, match="damaged"):
         load(saved)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_altered_bytes_under_a_right_checksum_do_no_harm(path, X):
+    """What still parses may load; all else is refused with the one class of errors."""
+    steps = StandardScaler(), PCA(2, random_state=np.random.RandomState(0)), Linear()
+    save(make_pipeline(*steps).fit(X), path)
+    data = path.read_bytes()[:-32]
+    rng = np.random.default_rng(1)
+    n_refused = 0
+    for offset in rng.integers(len(data) - 3000, size=400):
+        altered = bytearray(data)
+        altered[offset] = rng.integers(256)
+        path.write_bytes(altered + hashlib.sha256(altered).digest())
+        try:
+            load(path, trusted=[Linear])
+        except PersistenceError:
+            n_refused += 1
+    assert 100 < n_refused
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nodes_in_the_wrong_places_do_no_harm(path, X):
+    density = KernelDensity().fit(X)
+    steps = FunctionTransformer(), PCA(np.random.RandomState(0)), Linear(make=factory)
+    holder = make_pipeline(*steps, density)
+    holder[2].fit(X)
+    save(holder, path, include_data=True)
+    header, document, body = parts_of(path)
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        changed = copy.deepcopy(document)
+        places = list(places_in(changed["estimator"]))
+        (one, key), (other, name) = (
+            places[i] for i in rng.integers(len(places), size=2)
+        )
+        one[key], other[name] = copy.deepcopy(other[name]), copy.deepcopy(one[key])
+        forge(path, header, changed, body)
+        with contextlib.suppress(PersistenceError):
+            load(path, trusted=[Linear, factory])
+
+
+def places_in(node):
+    """Yield (container, key) of everything inside a tree."""
+    keys = node if isinstance(node, dict) else range(len(node))
+    for key in keys:
+        yield node, key
+        if isinstance(node[key], dict | list):
+            yield from places_in(node[key])
 
 
 def test_foreign_files_are_refused(path, X):
@@ -262,6 +313,12 @@ def test_arrays_that_do_not_fit_their_bytes_are_refused(dtype, strides, saved):
     forged(saved, change)
     with pytest.raises(PersistenceError):
         load(saved)
+
+
+def test_the_cache_of_a_pipeline_is_never_taken_from_the_file(saved):
+    """Joblib unpickles what it finds in that folder."""
+    forged(saved, lambda node: node["state"].append(["memory", "/tmp/of an enemy"]))
+    assert load(saved).memory is None
 
 
 def test_a_mersenne_twister_outside_its_state_is_refused(path):

@@ -1,0 +1,274 @@
+"""The estimators of manifoldgen come back from a file, a pickle and joblib."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from manifoldgen import (
+    AutoencoderManifold,
+    LatentGAN,
+    load,
+    make_generative_pipeline,
+    save,
+)
+from manifoldgen.exceptions import DeviceWarning
+from manifoldgen.persistence import PersistenceError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore::manifoldgen.exceptions.CollapseWarning",
+)
+
+
+class Encoder(torch.nn.Sequential):
+    def __init__(self, n_in, n_out):
+        super().__init__(
+            torch.nn.Linear(n_in, 16),
+            torch.nn.BatchNorm1d(16),
+            torch.nn.Tanh(),
+            torch.nn.Linear(16, n_out),
+        )
+
+
+class Decoder(torch.nn.Linear):
+    pass
+
+
+def absolute_error(output, target):
+    return (output - target).abs().mean()
+
+
+def stop_never(row):
+    return False
+
+
+FOREIGN = [Encoder, Decoder, absolute_error, stop_never]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(return_X_y=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def autoencoder(**parameters):
+    return AutoencoderManifold(
+        3, hidden_sizes=(16,), max_epochs=2, random_state=0, **parameters
+    )
+
+
+def own_autoencoder(**parameters):
+    return AutoencoderManifold(
+        3,
+        encoder=Encoder,
+        decoder=Decoder,
+        loss=absolute_error,
+        callbacks=(stop_never,),
+        max_epochs=2,
+        random_state=0,
+        **parameters,
+    )
+
+
+def gan(**parameters):
+    return LatentGAN(hidden_sizes=(16,), max_epochs=2, random_state=0, **parameters)
+
+
+ESTIMATORS = {
+    "autoencoder": autoencoder(),
+    "whitened": autoencoder(whiten=True, dropout=0.1),
+    "random state object": autoencoder().set_params(
+        random_state=np.random.RandomState(3)
+    ),
+    "conv": AutoencoderManifold(
+        2,
+        architecture="conv",
+        channels=(4,),
+        image_shape=(1, 8, 8),
+        max_epochs=1,
+        random_state=0,
+    ),
+    "own networks": own_autoencoder(),
+    "gan": gan(),
+    "conditional gan": gan(conditional=True),
+    "pipeline": make_generative_pipeline(
+        MinMaxScaler(), PCA(10), autoencoder(), gan(conditional=True)
+    ),
+    "mixture pipeline": make_generative_pipeline(
+        StandardScaler(), autoencoder(), GaussianMixture(3, random_state=0)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    X, y = digits
+    return {name: copy.deepcopy(e).fit(X, y) for name, e in ESTIMATORS.items()}
+
+
+def outputs(estimator, X):
+    """Return all that an estimator computes of X."""
+    found = []
+    if hasattr(estimator, "transform"):
+        Z = estimator.transform(X)
+        found += [Z, estimator.inverse_transform(Z)]
+    if hasattr(estimator, "sample"):
+        found += [estimator.sample(9, random_state=0)]
+    if hasattr(estimator, "score_samples"):
+        found += [estimator.score_samples(X)]
+    for name in getattr(estimator, "_networks", ()):
+        network = getattr(estimator, name)
+        found += [network.training, *(p.requires_grad for p in network.parameters())]
+    found += [estimator.score(X)]
+    return found
+
+
+def by_file(estimator, path):
+    save(estimator, path)
+    return load(path, trusted=FOREIGN)
+
+
+def by_joblib(estimator, path):
+    joblib.dump(estimator, path)
+    return joblib.load(path)
+
+
+def by_pickle(estimator, path):
+    return pickle.loads(pickle.dumps(estimator))
+
+
+@pytest.mark.parametrize("way", [by_file, by_joblib, by_pickle])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_copy_computes_the_same_bits(name, way, fitted, digits, path):
+    X = digits[0][:50]
+    estimator = fitted[name]
+    again = way(estimator, path)
+    assert type(again) is type(estimator)
+    assert vars(again).keys() == vars(estimator).keys()
+    for expected, got in zip(outputs(estimator, X), outputs(again, X), strict=True):
+        np.testing.assert_array_equal(got, expected)
+        assert np.asarray(got).dtype == np.asarray(expected).dtype
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_loaded_estimator_is_as_good_as_the_saved_one(name, fitted, digits, path):
+    """It can be cloned, copied, pickled, and fitted again, with the same result."""
+    X, y = digits[0][:300], digits[1][:300]
+    again = by_file(fitted[name], path)
+    pickle.loads(pickle.dumps(clone(again)))
+    expected = outputs(copy.deepcopy(fitted[name]).fit(X, y), X[:9])
+    for want, got in zip(expected, outputs(again.fit(X, y), X[:9]), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["own networks", "pipeline"])
+def test_unfitted_estimators_fit_as_the_saved_ones(name, fitted, digits, path):
+    again = by_file(ESTIMATORS[name], path)
+    again.fit(*digits)
+    for expected, got in zip(
+        outputs(fitted[name], digits[0][:9]), outputs(again, digits[0][:9]), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_partial_fit_goes_on_with_the_moments_of_the_optimizer(digits, path):
+    X = digits[0][:300]
+    straight = autoencoder().partial_fit(X).partial_fit(X)
+    again = by_file(autoencoder().partial_fit(X), path).partial_fit(X)
+    np.testing.assert_array_equal(again.transform(X), straight.transform(X))
+    assert again.history_.rows[0]["epoch"] == 1
+    assert len(again.history_.rows) == 2
+
+
+@pytest.mark.parametrize("make", [autoencoder, own_autoencoder, gan])
+def test_warm_start_goes_on_from_the_stored_weights(make, digits, path):
+    X = digits[0][:300]
+    estimator = make(warm_start=True).fit(X)
+    again = by_file(estimator, path)
+    for want, got in zip(
+        outputs(estimator.fit(X), X[:9]), outputs(again.fit(X), X[:9]), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_images_and_frames_keep_their_layout(digits, path):
+    images = digits[0].reshape(-1, 8, 8).astype(np.uint8)[:100]
+    manifold = by_file(autoencoder().fit(images), path)
+    Z = manifold.transform(images)
+    assert manifold.inverse_transform(Z).shape == images.shape
+    frame = pd.DataFrame(digits[0][:100], columns=[f"pixel {i}" for i in range(64)])
+    pipeline = make_generative_pipeline(PCA(4), gan()).fit(frame)
+    expected = pipeline.sample(5, random_state=0)
+    pd.testing.assert_frame_equal(
+        by_file(pipeline, path).sample(5, random_state=0), expected
+    )
+
+
+@pytest.mark.parametrize("labels", ["str", "int8", "object", "float"])
+def test_labels_keep_their_kind(labels, digits, path):
+    X, y = digits[0][:200], (digits[1][:200] % 2)
+    y = y.astype(str).astype(object) if labels == "object" else y.astype(labels)
+    model = gan(conditional=True).fit(X, y)
+    again = by_file(model, path)
+    assert again.classes_.dtype == model.classes_.dtype
+    np.testing.assert_array_equal(
+        again.sample(4, y=y[0], random_state=0), model.sample(4, y=y[0], random_state=0)
+    )
+
+
+def test_networks_of_the_user_need_trust(fitted, path):
+    save(fitted["own networks"], path)
+    with pytest.raises(PersistenceError, match=r"trusted=\[.*:Encoder.*:absolute_err"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "gan", "pipeline"])
+def test_no_training_row_is_in_the_file(name, digits, path):
+    X = digits[0][:200] + np.random.default_rng(0).normal(size=(200, 64))
+    estimator = copy.deepcopy(ESTIMATORS[name]).fit(X, digits[1][:200])
+    save(estimator, path)
+    data = path.read_bytes()
+    latents = estimator[0].transform(X) if "pipe" in name else X
+    for row in np.concatenate([X[:, :3], latents[:, :3]]):
+        for kind in (np.float64, np.float32, np.float16):
+            assert row.astype(kind).tobytes() not in data
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without")
+@pytest.mark.parametrize("way", [by_file, by_pickle])
+@pytest.mark.parametrize("name", ["autoencoder", "gan"])
+def test_fitted_on_a_gpu_loads_without(name, way, fitted, digits, path):
+    estimator = copy.deepcopy(fitted[name])
+    estimator.device_ = "cuda:0"
+    with pytest.warns(DeviceWarning, match="cuda:0"):
+        again = way(estimator, path)
+    assert again.device_ == "cpu"
+    estimator.device_ = "cpu"
+    X = digits[0][:20]
+    for want, got in zip(outputs(estimator, X), outputs(again, X), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_every_public_estimator_can_be_saved_unfitted(path):
+    import manifoldgen
+
+    found = [getattr(manifoldgen, name) for name in manifoldgen.__all__]
+    classes = [c for c in found if hasattr(c, "get_params") and hasattr(c, "fit")]
+    assert AutoencoderManifold in classes
+    for cls in classes:
+        estimator = cls([("a", PCA())]) if "Pipeline" in cls.__name__ else cls()
+        assert str(by_file(estimator, path)) == str(estimator)
