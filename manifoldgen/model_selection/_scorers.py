@@ -17,7 +17,11 @@ _METRICS = ("coverage", "density", "precision", "recall", "energy")
 
 
 def generation_scorer(
-    metric: str, *, random_state: int = 0, n_neighbors: int = 5
+    metric: str,
+    *,
+    n_neighbors: int = 5,
+    standardize: bool = True,
+    random_state: int = 0,
 ) -> "GenerationScorer":
     """Return a scorer of generated rows against held-out ones, for ``scoring=``.
 
@@ -27,8 +31,8 @@ def generation_scorer(
 
     Columns are divided by their standard deviation over the held-out rows (those that
     are constant there keep their units). These rows measure all candidates of a fold
-    with one ruler, whatever the class of the candidate, and the model never sees them
-    or the ruler.
+    with one ruler, whatever the class of the candidate, and neither they nor the ruler
+    reach the model.
 
     Parameters
     ----------
@@ -36,11 +40,13 @@ def generation_scorer(
         Higher is better: "energy" is minus the energy distance. "coverage" sees both
         dropped modes and bad rows, and is the one to choose a latent dimension by;
         "precision" and "density" alone reward a generator that draws few kinds of rows.
-    random_state : int, default=0
-        Seed of the rows that are drawn: one for all candidates, folds and workers.
     n_neighbors : int, default=5
         Neighbours that a ball reaches to, for all metrics but "energy". Each fold needs
         more rows.
+    standardize : bool, default=True
+        False takes the columns as they are, for those that share one unit: pixels.
+    random_state : int, default=0
+        Seed of the rows that are drawn: one for all candidates, folds and workers.
 
     Returns
     -------
@@ -67,7 +73,7 @@ def generation_scorer(
     >>> search.fit(X[:600]).best_params_
     {'pca__n_components': 8}
     """
-    return GenerationScorer(metric, random_state, n_neighbors)
+    return GenerationScorer(metric, n_neighbors, standardize, random_state)
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,12 @@ class GenerationScorer:
     ----------
     metric : {"coverage", "density", "precision", "recall", "energy"}
         What is measured.
-    random_state : int, default=0
-        Seed of the rows that are drawn.
     n_neighbors : int, default=5
         Neighbours that a ball reaches to.
+    standardize : bool, default=True
+        Whether columns are divided by their spread over the held-out rows.
+    random_state : int, default=0
+        Seed of the rows that are drawn.
 
     Examples
     --------
@@ -90,16 +98,17 @@ class GenerationScorer:
     >>> from manifoldgen import generation_scorer
     >>> X, _ = load_iris(return_X_y=True)
     >>> scorer = generation_scorer("energy", random_state=1)
-    >>> scorer
-    GenerationScorer(metric='energy', random_state=1, n_neighbors=5)
+    >>> scorer.metric, scorer.n_neighbors, scorer.standardize, scorer.random_state
+    ('energy', 5, True, 1)
     >>> narrow, wide = KernelDensity(bandwidth=0.2), KernelDensity(bandwidth=5.0)
     >>> bool(scorer(narrow.fit(X), X) > scorer(wide.fit(X), X))
     True
     """
 
     metric: str
-    random_state: int = 0
     n_neighbors: int = 5
+    standardize: bool = True
+    random_state: int = 0
 
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, _METRICS)
@@ -130,7 +139,8 @@ class GenerationScorer:
         """
         held_out = _numbers("X", X)
         drawn = sample_from(estimator, len(held_out), random_state=self.random_state)
-        ruler = StandardScaler(with_mean=False).fit(held_out)
+        ruler = StandardScaler(with_mean=False, with_std=self.standardize)
+        ruler.fit(held_out)
         real = ruler.transform(held_out)
         generated = ruler.transform(_numbers("The sample", drawn))
         if self.metric == "energy":

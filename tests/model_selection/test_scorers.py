@@ -51,18 +51,21 @@ class Parrot(BaseEstimator):
 
 @pytest.mark.parametrize("metric", [*PRDC_METRICS, "energy"])
 @pytest.mark.parametrize("k", [3, 5])
-def test_the_score_is_the_metric_in_held_out_units(metric, k):
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_score_is_the_metric_in_held_out_units(metric, k, standardize):
     X = X_IRIS * [1.0, 10.0, 100.0, 1000.0]
     train, test = X[::2], X[1::2]
     pipe = make_pipeline(PCA(3), GaussianMixture(3, random_state=0)).fit(train)
-    scale = test.std(axis=0)
+    scale = test.std(axis=0) if standardize else 1.0
     drawn = sample_from(pipe, len(test), random_state=7) / scale
     if metric == "energy":
         expected = -energy_distance(test / scale, drawn)
     else:
         result = precision_recall_density_coverage(test / scale, drawn, n_neighbors=k)
         expected = getattr(result, metric)
-    scorer = generation_scorer(metric, random_state=7, n_neighbors=k)
+    scorer = generation_scorer(
+        metric, n_neighbors=k, standardize=standardize, random_state=7
+    )
     assert scorer(pipe, test) == pytest.approx(expected, rel=1e-9)
     assert scorer(pipe, test, Y_IRIS[1::2]) == scorer(pipe, test)
 
