@@ -32,7 +32,7 @@ def alternate(
 
 
 def speed_against(ours: list[float], other: list[float]) -> dict[str, float]:
-    """Return quartiles of ``other / ours`` over paired rounds: above 1, ours is faster."""
+    """Return quartiles of ``other / ours`` over pairs; above 1 ours is faster."""
     low, middle, high = np.percentile(np.divide(other, ours), [25, 50, 75])
     return {"lower": float(low), "median": float(middle), "upper": float(high)}
 

@@ -45,7 +45,8 @@ def column_moments(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         variance += np.square(X[rows] - mean).sum(axis=0)
     std = np.sqrt(variance / len(X))
     eps = np.finfo(X.dtype).eps if X.dtype.kind == "f" else np.finfo(np.float64).eps
-    std[std <= 10 * eps * np.abs(mean)] = 0.0
+    constant = X.min(axis=0) == X.max(axis=0)
+    std[constant | (std <= 10 * eps * np.abs(mean))] = 0.0
     return mean, std
 
 

@@ -90,7 +90,6 @@ class BaseTorchEstimator(BaseEstimator):
     """
 
     _networks: tuple[str, ...] = ()
-    _doc_link_module = "manifoldgen"
 
     _shape_in: tuple[int, ...] | None
     _container: str | None
@@ -280,6 +279,8 @@ def rest(program: Program) -> None:
     for module in program.modules.values():
         module.eval().requires_grad_(False)
         module.zero_grad(set_to_none=True)
+        for parameter in module.parameters():
+            parameter.data = parameter.data.clone()  # out of the optimizer's vector
         bind_generator(module, None)
 
 

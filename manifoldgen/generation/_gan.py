@@ -105,10 +105,8 @@ class GANProgram(Program):
         return loss.detach()
 
     def _descend(self, name: str, parameters: Sequence[Tensor], loss: Tensor) -> None:
-        for parameter, slope in zip(
-            parameters, torch.autograd.grad(loss, parameters), strict=True
-        ):
-            parameter.grad = slope
+        self.optimizers[name].zero_grad(set_to_none=False)
+        loss.backward(inputs=parameters)
         self.optimizers[name].step()
 
     def validate(self, rows: Batch) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
 """Manifolds: X -> Z -> X."""
 
-from ._autoencoder import AutoencoderManifold
+from ._autoencoder import AutoencoderManifold, AutoencoderProgram
 
-__all__ = ["AutoencoderManifold"]
+__all__ = ["AutoencoderManifold", "AutoencoderProgram"]

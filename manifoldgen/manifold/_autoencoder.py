@@ -82,7 +82,7 @@ class AutoencoderProgram(Program):
             loss = self.loss(self.decoder(z), x)
             if self.latent_penalty:
                 loss = loss + self.latent_penalty * z.square().mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         self.optimizer.step()
         return {"loss": loss.detach()}

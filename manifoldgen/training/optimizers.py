@@ -10,6 +10,24 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 """Names of the optimizers."""
 
 
+def flatten(parameters: Iterable[Tensor]) -> Tensor:
+    """Return one vector that `parameters`, and their gradients, are views of.
+
+    An optimizer then has one tensor to update instead of a dozen, which is a seventh
+    of the whole step for small networks. `backward` adds to the gradients in place.
+    """
+    trained = [p for p in dict.fromkeys(parameters) if p.requires_grad]
+    flat = torch.cat([p.detach().flatten() for p in trained])
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in trained:
+        part = slice(start, start + parameter.numel())
+        parameter.data = flat[part].view_as(parameter)
+        parameter.grad = flat.grad[part].view_as(parameter)
+        start = part.stop
+    return flat
+
+
 def make_optimizer(
     name: str,
     parameters: Iterable[Tensor],
@@ -17,7 +35,10 @@ def make_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
-    """Return a fused optimizer.
+    """Return a fused optimizer of one vector, see `flatten`.
+
+    Clear its gradients with ``zero_grad(set_to_none=False)``: the parameters share
+    them.
 
     Parameters
     ----------
@@ -25,14 +46,15 @@ def make_optimizer(
         "adam" adds the weight decay to the gradient, "adamw" decouples it; "sgd" has a
         Nesterov momentum of 0.9.
     parameters : iterable of Tensor
+        Of one dtype on one device.
     learning_rate, weight_decay : float
     betas : tuple of float, default=(0.9, 0.999)
         Decay of the two moments of Adam.
     """
-    parameters = list(parameters)
+    vector = [flatten(parameters)]
     if name == "sgd":
         return torch.optim.SGD(
-            parameters,
+            vector,
             lr=learning_rate,
             momentum=0.9,
             nesterov=True,
@@ -41,11 +63,7 @@ def make_optimizer(
         )
     optimizer = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return optimizer(
-        parameters,
-        lr=learning_rate,
-        betas=betas,
-        weight_decay=weight_decay,
-        fused=True,
+        vector, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
     )
 
 
