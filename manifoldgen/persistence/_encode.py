@@ -47,6 +47,11 @@ _NUMPY_DTYPES = {
     "|b1": "BOOL",
 }
 
+_CHANGED = (
+    "cannot be stored: its parameters, as they are now, do not build networks of the "
+    "fitted shapes. Set them back to what they were in fit, or fit again."
+)
+
 Where = tuple[str, ...]
 """The steps of an attribute's path: ("Pipeline", ".steps", "[0]", "[1]", ".mean_")."""
 
@@ -122,8 +127,11 @@ class Encoder:
         return None
 
     def _numbers(self, value: Any, where: Where) -> Any:
-        if type(value) is Tensor and value.dtype in _TORCH_DTYPES:
-            return self._tensor(value.detach().cpu(), where)
+        if type(value) is Tensor and value.layout == torch.strided:
+            tensor = value.detach().cpu()
+            return (
+                self._tensor(tensor, where) if tensor.dtype in _TORCH_DTYPES else None
+            )
         if type(value) not in (np.ndarray, np.memmap):
             return None
         if value.dtype.kind in "biufcSUmM":
@@ -265,15 +273,14 @@ def _check_rebuilt(
 
     `set_params` after `fit` would otherwise give a file that cannot be loaded.
     """
-    with isolated_streams(0):
-        built = estimator._build_networks(0)
-    for name, network in networks.items():
-        if _shapes(built[name]) != _shapes(network):
-            raise PersistenceError(
-                f"{''.join(where)}.{name} cannot be stored: the parameters, as they "
-                "are now, build a network of other shapes than the fitted one. Set "
-                "them back to what they were in fit, or fit again."
-            )
+    try:
+        with isolated_streams(0):
+            built = estimator._build_networks(0)
+        same = all(_shapes(built[n]) == _shapes(net) for n, net in networks.items())
+    except Exception as error:
+        raise PersistenceError(f"{''.join(where)} {_CHANGED} ({error})") from error
+    if not same:
+        raise PersistenceError(f"{''.join(where)} {_CHANGED}")
 
 
 def _shapes(network: nn.Module) -> dict[str, Any]:

@@ -109,7 +109,9 @@ ESTIMATORS = {
         MinMaxScaler(), PCA(10), autoencoder(), gan(conditional=True)
     ),
     "mixture pipeline": make_generative_pipeline(
-        StandardScaler(), autoencoder(), GaussianMixture(3, random_state=0)
+        StandardScaler(),
+        autoencoder(),
+        GaussianMixture(3, reg_covar=1e-3, random_state=0),
     ),
 }
 

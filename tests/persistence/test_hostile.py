@@ -385,10 +385,11 @@ def test_network_weights_of_other_shapes_are_refused(path, X):
 
 
 def test_parameters_changed_after_fit_are_found_before_writing(path, X):
-    linear = Linear().fit(X).set_params(width=4)
-    with pytest.raises(PersistenceError, match=r"Linear\.layer_ .* Set them back"):
-        save(linear, path)
-    assert not path.exists()
+    for width in (4, -1, "wide"):
+        linear = Linear().fit(X).set_params(width=width)
+        with pytest.raises(PersistenceError, match=r"\.steps\[0\]\[1\] .* Set them"):
+            save(make_pipeline(linear), path)
+        assert not path.exists()
 
 
 def test_foreign_classes_load_only_when_trusted(path, X):

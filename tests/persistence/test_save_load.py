@@ -226,6 +226,8 @@ def test_functions_classes_and_partials_come_back_as_the_trusted_ones(path):
         (np.ma.array([1]), r"Holder\.value .*MaskedArray"),
         (Holder(np.random.default_rng(0)), r"Holder\.value\.value .*Generator"),
         (KMeans(), r"Holder\.value .*KMeans is neither"),
+        (torch.eye(2).to_sparse(), r"Holder\.value .*torch\.Tensor"),
+        (torch.tensor([1j]), r"Holder\.value .*torch\.Tensor"),
         (2**5000, r"Holder\.value .*builtins\.int"),
     ],
     ids=lambda value: type(value).__name__,
