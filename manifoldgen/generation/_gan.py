@@ -157,7 +157,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         Step size of Adam for both networks.
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
         Course of the learning rate over `max_epochs`.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     max_epochs : int or None, default=None
         Passes through the data, at most. None is as many as make 4,000 steps, and 20
@@ -253,7 +253,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         average_decay: float = 0.999,
         learning_rate: float = 4e-3,
         schedule: str = "cosine",
-        batch_size: int = 128,
+        batch_size: int = 64,
         max_epochs: int | None = None,
         validation_fraction: float = 0.1,
         patience: int | None = None,
