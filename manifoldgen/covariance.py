@@ -354,7 +354,8 @@ def whitening_matrix(
         values = np.maximum(values, max(ridge, len(scale) * np.finfo(float).eps))
         root = vectors / np.sqrt(values)
         log_determinant = float(np.log(values).sum())
-    return root / scale[:, None], log_determinant + 2 * float(np.log(scale).sum())
+    whitening = np.ascontiguousarray(root / scale[:, None])
+    return whitening, log_determinant + 2 * float(np.log(scale).sum())
 
 
 def squared_distances(
@@ -369,6 +370,7 @@ def squared_distances(
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
+        Finite values.
     location : ndarray of shape (n_features,)
     whitening : ndarray of shape (n_features, n_features)
         As from `whitening_matrix`.
@@ -377,7 +379,7 @@ def squared_distances(
     -------
     distances : ndarray of shape (n_samples,), float64
         Dimensionless; of Gaussian rows about chi-squared with n_features degrees of
-        freedom.
+        freedom. Infinite where it is too large for float64.
 
     Examples
     --------
@@ -387,8 +389,10 @@ def squared_distances(
     """
     n_features = len(location)
     width = -(-n_features // _PADDED_COLUMNS) * _PADDED_COLUMNS
-    factor = np.zeros((width, width))
-    factor[:n_features, :n_features] = whitening
+    factor = whitening
+    if width > n_features:
+        factor = np.zeros((width, width))
+        factor[:n_features, :n_features] = whitening
 
     def distances(start: int) -> NDArray[np.float64]:
         part = X[start : start + _THREAD_ROWS]
@@ -399,9 +403,58 @@ def squared_distances(
             rows = part[first : first + _PADDED_ROWS]
             np.subtract(rows, location, out=centred[: len(rows), :n_features])
             centred[len(rows) :] = 0
-            np.matmul(centred, factor, out=white)
-            np.einsum("ij,ij->i", white, white, out=out[first : first + _PADDED_ROWS])
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.matmul(centred, factor, out=white)
+                squares = np.einsum("ij,ij->i", white, white)
+            out[first : first + _PADDED_ROWS] = squares
+        out[np.isnan(out)] = np.inf
         return out[: len(part)]
 
     starts = range(0, len(X), _THREAD_ROWS)
     return np.concatenate(list(_map_on_threads(distances, starts, n_features)))
+
+
+def leave_one_out(
+    distances: NDArray[np.float64], n_samples: int, shrinkage: float = 0.0
+) -> NDArray[np.float64]:
+    """Return what the distances of training rows would be had each been left out.
+
+    A row pulls mean and covariance towards itself, so rows that moments come from are
+    nearer than new ones, by much where there are few rows to a column. Removing one is
+    a rank-one change of the scatter, whose effect has a closed form: exact without
+    shrinkage; with it, the target and its weight are taken to stay as they are. The
+    ridge is left out.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n,)
+        Squared distances of some of the rows that the moments come from.
+    n_samples : int
+        Number of all rows that they come from, >= 2.
+    shrinkage : float, default=0.0
+        Weight of the target in the covariance, in [0, 1].
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        Very large where the row is alone in spanning a direction.
+
+    References
+    ----------
+    .. [1] J. Sherman, W. Morrison, "Adjustment of an inverse matrix corresponding to a
+           change in one element of a given matrix", Ann. Math. Statist. 21(1), 1950.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([0.0, 1.0, 3.0, 4.0])
+    >>> others = rows[1:]
+    >>> exact = (rows[0] - others.mean()) ** 2 / others.var()
+    >>> distance = (rows[0] - rows.mean()) ** 2 / rows.var()
+    >>> bool(np.isclose(leave_one_out(np.array([distance]), 4), exact))
+    True
+    """
+    rest = n_samples / (n_samples - 1)
+    share = distances / n_samples
+    left = np.maximum(1 - (1 - shrinkage) * rest * share, np.finfo(float).eps)
+    return n_samples * rest * share / left

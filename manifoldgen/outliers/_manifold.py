@@ -1,0 +1,247 @@
+"""Outliers by their distance along a manifold and off it."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from .._random import draw_seed, random_state_of
+from ..base import unchanged_on_error
+from ..covariance import leave_one_out, moments
+from ._base import MAX_KEPT, DistanceScorer
+from ._mahalanobis import MahalanobisScorer
+
+_MIN_UNSEEN = 200
+
+
+class ManifoldScorer(DistanceScorer):
+    r"""Score rows by how far they are along a manifold and off it.
+
+    A manifold maps a row x to latents z and back to :math:`\hat x`. The score is minus
+
+    .. math:: D^2(z) + D^2(x - \hat x)
+
+    squared Mahalanobis distances of the latents, which tell a row that is odd but of
+    the kind of the data, and of the residual, which tells one that is not. Latents
+    alone miss what lies off the manifold: noise that an encoder takes out leaves them
+    as they were. Each distance is without unit, and their sum is the squared distance
+    under a joint covariance that has no block between the two; that needs fewer rows
+    than a full one and finds as much.
+
+    A network reconstructs the rows that it was trained on better than others of their
+    kind. So where there are 400 rows or more, the manifold is fitted to one half, and
+    covariances, offset and calibration come from the other. With fewer rows it sees all
+    but the calibration rows, covariances and offset come from all rows, and new rows
+    are flagged more often than `contamination` says; `pvalue` is exact in both cases.
+
+    Work and memory grow with the square of the number of features: residuals of 3,072
+    features take seconds for the covariance of 10,000 rows, and half a gigabyte.
+
+    Parameters
+    ----------
+    manifold : estimator, default=None
+        Has `transform` and `inverse_transform`: a manifold of this package, PCA, or a
+        pipeline of such. It is cloned, and where a `random_state` of it or of its parts
+        is None, that is drawn from ours. None is ``AutoencoderManifold()``.
+    covariance : {"oas", "empirical"}, default="oas"
+        As in `MahalanobisScorer`, for latents and residual each.
+    ridge : float, default=1e-6
+        As in `MahalanobisScorer`.
+    contamination : float, default=0.1
+        Share of normal rows that `predict` calls outliers, in (0, 0.5].
+    calibration_fraction : float, default=0.2
+        Share of the rows behind the covariances that p-values are calibrated on, in
+        [0, 1); at most 10,000 rows.
+    random_state : int, RandomState or None, default=None
+        Chooses the rows of each purpose, and seeds the manifold.
+
+    Attributes
+    ----------
+    manifold_ : estimator
+        The fitted manifold.
+    latent_scorer_, residual_scorer_ : MahalanobisScorer
+        The two distances; ``score_samples`` of this class is the sum of theirs.
+    offset_ : float
+        The percentile ``100 * contamination`` of scores: of at most 10,000 rows that
+        the manifold did not see, each as if it had been left out of the covariances;
+        with fewer than 400 rows, of all training rows as they are.
+    n_features_in_ : int
+        Number of columns in `fit`.
+
+    Raises
+    ------
+    TypeError
+        If the manifold lacks `transform` or `inverse_transform`.
+    ValueError
+        If a parameter is out of range, X has fewer than 2 rows, or the manifold does
+        not give back finite rows of the width of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import PCA
+    >>> from manifoldgen import ManifoldScorer
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 8))
+    >>> X += 0.01 * rng.normal(size=X.shape)
+    >>> scorer = ManifoldScorer(PCA(2), random_state=0).fit(X)
+    >>> off_the_plane = X[:1] + 0.1 * rng.normal(size=8)
+    >>> scorer.predict(np.vstack([X[:1], off_the_plane]))
+    array([ 1, -1])
+    """
+
+    def __init__(
+        self,
+        manifold: Any = None,
+        *,
+        covariance: Literal["oas", "empirical"] = "oas",
+        ridge: float = 1e-6,
+        contamination: float = 0.1,
+        calibration_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.manifold = manifold
+        self.covariance = covariance
+        self.ridge = ridge
+        self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the manifold, the two covariances and the offset.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least 2 rows. Images are handed to the manifold as rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : ManifoldScorer
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            rows = self._rows(X, reset=True, n_min=2)
+            rng = random_state_of(self.random_state)
+            manifold = self._new_manifold(rng)
+            order = rng.permutation(len(rows))
+            enough = len(rows) // 2 >= _MIN_UNSEEN
+            learned = order[: len(rows) // 2] if enough else order
+            n_calibration = self._n_calibration(len(learned))
+            seen = order[len(learned) if enough else n_calibration :]
+            self.manifold_ = manifold.fit(rows[seen])
+            latents, residuals = self._parts(rows[learned])
+            self._check_parts(latents, residuals)
+            self.latent_scorer_ = self._part_scorer(latents, n_calibration)
+            self.residual_scorer_ = self._part_scorer(residuals, n_calibration)
+            kept = latents[:MAX_KEPT], residuals[:MAX_KEPT]
+            scores = -self._sum_of_parts(kept, left_out=enough)
+            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+        return self
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-density of latents and residual, taken as independent.
+
+        It depends on the scale that the manifold gives its latents, so it compares
+        data under one scorer, not scorers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            Nats a row.
+        """
+        latents, residuals = self._parts(self._rows(X))
+        return self.latent_scorer_.score(latents) + self.residual_scorer_.score(
+            residuals
+        )
+
+    def _new_manifold(self, rng: np.random.RandomState) -> Any:
+        if self.manifold is None:
+            from ..manifold import AutoencoderManifold
+
+            return AutoencoderManifold(random_state=draw_seed(rng))
+        for method in ("fit", "transform", "inverse_transform"):
+            if not hasattr(self.manifold, method):
+                raise TypeError(
+                    "manifold must be an estimator with transform and "
+                    f"inverse_transform, got {self.manifold!r}, which has no {method}."
+                )
+        manifold = clone(self.manifold)
+        parameters = manifold.get_params()
+        manifold.set_params(
+            **{
+                name: draw_seed(rng)
+                for name in sorted(parameters)
+                if name.split("__")[-1] == "random_state" and parameters[name] is None
+            }
+        )
+        return manifold
+
+    def _parts(self, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return latents and residual of each row."""
+        latents = self.manifold_.transform(rows)
+        restored = np.asarray(self.manifold_.inverse_transform(latents))
+        latents = np.asarray(latents)
+        if latents.dtype != np.float32:
+            latents = latents.astype(np.float64, copy=False)
+        if restored.size != rows.size:
+            raise ValueError(
+                f"manifold.inverse_transform must give back rows of {rows.shape[1]} "
+                f"features, as fit saw them, got an array of shape {restored.shape} "
+                f"for {len(rows)} rows."
+            )
+        return latents, rows - restored.reshape(rows.shape)
+
+    def _check_parts(self, latents: NDArray[Any], residuals: NDArray[Any]) -> None:
+        if not (np.isfinite(latents).all() and np.isfinite(residuals).all()):
+            raise ValueError(
+                f"manifold must give finite latents and rows, got {self.manifold_!r}, "
+                "which gives NaN or infinity for training rows. Scale X first."
+            )
+
+    def _part_scorer(
+        self, rows: NDArray[Any], n_calibration: int
+    ) -> "MahalanobisScorer":
+        scorer = MahalanobisScorer(
+            covariance=self.covariance,
+            ridge=self.ridge,
+            contamination=self.contamination,
+            calibration_fraction=self.calibration_fraction,
+        )
+        scorer.n_features_in_ = rows.shape[1]
+        return scorer._learn(moments(rows), rows[:MAX_KEPT], n_calibration)
+
+    def _sum_of_parts(
+        self, parts: tuple[NDArray[Any], NDArray[Any]], left_out: bool
+    ) -> NDArray[np.float64]:
+        total = np.zeros(len(parts[0]))
+        scorers = self.latent_scorer_, self.residual_scorer_
+        for scorer, rows in zip(scorers, parts, strict=True):
+            distances = scorer._distances(rows)
+            if left_out:
+                distances = leave_one_out(
+                    distances, scorer.n_samples_seen_, scorer.shrinkage_
+                )
+            total += distances
+        return total
+
+    def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        return self._sum_of_parts(self._parts(rows), left_out=False)
+
+    def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        latents, residuals = self._parts(rows)
+        return self.latent_scorer_._held_out_distances(
+            latents
+        ) + self.residual_scorer_._held_out_distances(residuals)
+
+    def _calibration(self) -> NDArray[np.float64]:
+        return self.latent_scorer_._calibration() + self.residual_scorer_._calibration()
