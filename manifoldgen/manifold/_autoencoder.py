@@ -176,7 +176,7 @@ class AutoencoderManifold(BaseManifold):
         Course of the learning rate over `max_epochs`.
     batch_size : int, default=128
         Rows in a gradient step; fewer where there are fewer.
-    max_epochs : int, default=200
+    max_epochs : int, default=500
         Passes through the data, at most.
     validation_fraction : float, default=0.1
         Share of the rows that are held out to stop early and to keep the best weights,
@@ -282,7 +282,7 @@ class AutoencoderManifold(BaseManifold):
         learning_rate: float = 2e-3,
         schedule: str = "constant",
         batch_size: int = 128,
-        max_epochs: int = 200,
+        max_epochs: int = 500,
         validation_fraction: float = 0.1,
         patience: int | None = 20,
         tol: float = 1e-4,
