@@ -30,7 +30,8 @@ class RowSampler:
 
     def __init__(self, n_rows: int, batch_size: int) -> None:
         self.n_rows = n_rows
-        self.batch_size = min(batch_size, n_rows)
+        # torch splits by a plain int only, not by one of numpy
+        self.batch_size = int(min(batch_size, n_rows))
 
     def epoch(self, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the index tensors of one epoch, drawn from `generator`."""
