@@ -1,5 +1,6 @@
 """Arrays in and out: images as rows, standardised columns, the caller's container."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     if getattr(X, "ndim", 2) not in (3, 4):
         return X, None
     array = np.asarray(X)
-    return array.reshape(len(array), -1), tuple(int(n) for n in array.shape[1:])
+    shape = tuple(int(n) for n in array.shape[1:])
+    return array.reshape(len(array), math.prod(shape)), shape
 
 
 def _blocks(X: NDArray[Any]) -> Iterator[slice]:
