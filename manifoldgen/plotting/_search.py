@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def best_of_others(
-    results: Mapping[str, Any], parameter: str, chosen: int
+    results: Mapping[str, Any], parameter: str, chosen: int, metric: str = "score"
 ) -> tuple[list[Any], list[int]]:
     """Return each value of a parameter and the candidate that stands for it.
 
@@ -22,7 +22,7 @@ def best_of_others(
     its own. Numbers are in rising order, other values in the order of the search.
     """
     tried = [candidate.get(parameter) for candidate in results["params"]]
-    scores = np.nan_to_num(results["mean_test_score"], nan=-np.inf)
+    scores = np.nan_to_num(results[f"mean_test_{metric}"], nan=-np.inf)
     best: dict[str, tuple[Any, int]] = {}
     for index, value in enumerate(tried):
         rival = best.get(repr(value), (value, index))[1]
@@ -104,7 +104,8 @@ class SearchCurveDisplay:
         estimator: Any,
         *,
         parameter: str | None = None,
-        score_name: str = "mean test score",
+        metric: str = "score",
+        score_name: str | None = None,
         **plot_kwargs: Any,
     ) -> "SearchCurveDisplay":
         """Draw the result of a fitted search.
@@ -114,11 +115,13 @@ class SearchCurveDisplay:
 
         Parameters
         ----------
-        estimator : GridSearchCV or RandomizedSearchCV, fitted, with one metric
+        estimator : GridSearchCV or RandomizedSearchCV, fitted
         parameter : str, default=None
             Its name in the search; None where it is the only one.
-        score_name : str, default="mean test score"
-            What the vertical axis is called.
+        metric : str, default="score"
+            Which score, where ``scoring`` of the search names several.
+        score_name : str, default=None
+            What the vertical axis is called; None is ``mean test <metric>``.
         **plot_kwargs
             Handed to `plot`.
 
@@ -129,21 +132,22 @@ class SearchCurveDisplay:
         Raises
         ------
         ValueError
-            If `parameter` was not searched, or there are several and none is named.
+            If `parameter` was not searched or `metric` not scored, or there are
+            several parameters and none is named.
         """
         check_is_fitted(estimator, "cv_results_")
         results = estimator.cv_results_
-        parameter = _searched(results, parameter)
+        parameter = _searched(results, parameter, metric)
         chosen = getattr(estimator, "best_index_", -1)
-        values, candidates = best_of_others(results, parameter, chosen)
-        errors = results["std_test_score"] / np.sqrt(estimator.n_splits_)
+        values, candidates = best_of_others(results, parameter, chosen, metric)
+        errors = results[f"std_test_{metric}"] / np.sqrt(estimator.n_splits_)
         display = cls(
             values=values,
-            mean_scores=results["mean_test_score"][candidates],
+            mean_scores=results[f"mean_test_{metric}"][candidates],
             standard_errors=errors[candidates],
             chosen=candidates.index(chosen) if chosen in candidates else None,
             parameter_name=parameter,
-            score_name=score_name,
+            score_name=score_name or f"mean test {metric}",
         )
         return display.plot(**plot_kwargs)
 
@@ -228,13 +232,15 @@ class SearchCurveDisplay:
         )
 
 
-def _searched(results: Mapping[str, Any], parameter: str | None) -> str:
+def _searched(results: Mapping[str, Any], parameter: str | None, metric: str) -> str:
     """Return the name of the searched parameter to draw over."""
     names = [key.removeprefix("param_") for key in results if key.startswith("param_")]
-    if "mean_test_score" not in results:
+    if f"mean_test_{metric}" not in results:
+        start = "mean_test_"
+        scored = [key.removeprefix(start) for key in results if key.startswith(start)]
         raise ValueError(
-            "estimator must be a search with one metric; cv_results_ has no "
-            "'mean_test_score'."
+            f"metric must be one that the search scored: {', '.join(scored)}; got "
+            f"{metric!r}."
         )
     if parameter is None and len(names) == 1:
         return names[0]

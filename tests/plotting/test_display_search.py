@@ -92,8 +92,22 @@ def test_search_without_the_parameter_is_refused(search, X):
         SearchCurveDisplay.from_estimator(search, parameter="rate")
     with pytest.raises(NotFittedError):
         SearchCurveDisplay.from_estimator(GridSearchCV(PCA(), {"whiten": [True]}))
-    two = GridSearchCV(
-        PCA(), {"n_components": [1]}, cv=2, scoring={"a": lambda e, X: 1.0}, refit="a"
+    with pytest.raises(ValueError, match="scored: score; got 'energy'"):
+        SearchCurveDisplay.from_estimator(search, metric="energy")
+
+
+def test_one_of_several_metrics_is_drawn(X):
+    search = GridSearchCV(
+        PCA(),
+        {"n_components": [1, 2]},
+        cv=2,
+        scoring={
+            "width": lambda e, X: e.n_components,
+            "minus": lambda e, X: -e.n_components,
+        },
+        refit="minus",
     ).fit(X)
-    with pytest.raises(ValueError, match="one metric"):
-        SearchCurveDisplay.from_estimator(two)
+    display = SearchCurveDisplay.from_estimator(search, metric="width")
+    assert display.mean_scores.tolist() == [1, 2]
+    assert display.chosen == 0
+    assert display.ax_.get_ylabel() == "mean test width"

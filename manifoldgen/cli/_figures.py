@@ -1,0 +1,178 @@
+"""The figures of the demo, one function each, drawn by the displays."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.model_selection import GridSearchCV
+
+from ..datasets import Split
+from ..pipeline import GenerativePipeline
+from ..plotting import (
+    EmbeddingDisplay,
+    ReconstructionDisplay,
+    SampleGridDisplay,
+    SearchCurveDisplay,
+    TrainingHistoryDisplay,
+)
+
+Samples = Mapping[str, NDArray[Any]]
+N_SHOWN = 36
+
+
+def draw_all(
+    out: Path,
+    split: Split,
+    search: GridSearchCV,
+    samples: Samples,
+    corrupted: Samples,
+    by_label: GenerativePipeline | None,
+    args: argparse.Namespace,
+) -> tuple[list[str], list[str]]:
+    """Write every figure that the data allow.
+
+    Returns
+    -------
+    names, left_out : list of str
+        Files written, and what was not drawn with the reason.
+    """
+    mpl.use("agg")  # a command writes files and opens no window
+    pipe = search.best_estimator_
+    figures: dict[str, Figure] = {}
+    left_out = []
+    figures["latent_map"] = latent_map(pipe, split)
+    figures["generated_map"] = generated_map(pipe, samples)
+    for step in ("autoencodermanifold", "latentgan"):
+        display = TrainingHistoryDisplay.from_estimator(pipe, step=step)
+        figures[f"training_{step}"] = display.figure_
+    if len(search.cv_results_["params"]) > 1:
+        figures["search"] = search_curve(search, args.choose_by)
+    else:
+        left_out.append("search curve (one width)")
+    if split.image_shape is None or split.image_shape[0] not in (1, 3):
+        left_out.append("images (rows without --image-shape, 1 or 3 channels)")
+    else:
+        figures["samples"] = sample_grids(samples, split)
+        figures["reconstructions"] = reconstructions(pipe, split)
+        figures["corrupted"] = corrupted_grid(corrupted, split)
+        if by_label is not None:
+            figures["by_label"] = label_grid(by_label, split, args.seed)
+        figures["overview"] = overview(search, samples, split, args.choose_by)
+    if by_label is None:
+        left_out.append("samples by label (no labels of 2 to 20 classes)")
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png", dpi=150)
+        plt.close(figure)
+    return [f"{name}.png" for name in figures], left_out
+
+
+def latent_map(pipe: GenerativePipeline, split: Split) -> Figure:
+    """Return the held-out rows in latent space, coloured by label."""
+    y = split.y_test
+    if y is not None and y.dtype.kind not in "iuf" and len(np.unique(y)) > 20:
+        y = None
+    display = EmbeddingDisplay.from_estimator(pipe, split.X_test, y=y)
+    display.ax_.set_title("Held-out rows in latent space")
+    return display.figure_
+
+
+def generated_map(pipe: GenerativePipeline, samples: Samples) -> Figure:
+    """Return real and generated rows in one latent space."""
+    shown = {name: samples[name] for name in ("real, held out", "LatentGAN")}
+    latents = pipe[:-1].transform(np.concatenate(list(shown.values())))
+    names = np.repeat(list(shown), [len(rows) for rows in shown.values()])
+    display = EmbeddingDisplay.from_latents(latents, y=names, contours=True)
+    display.ax_.set_title("Generated and real rows in latent space")
+    return display.figure_
+
+
+def search_curve(search: GridSearchCV, metric: str) -> Figure:
+    """Return the score over the latent width."""
+    return SearchCurveDisplay.from_estimator(search, metric=metric).figure_
+
+
+def sample_grids(samples: Samples, split: Split) -> Figure:
+    """Return rows of each generator beside real ones, in one range of values."""
+    figure, axes = plt.subplots(
+        1,
+        len(samples),
+        figsize=(3.7 * len(samples), 3.9),
+        layout="compressed",
+        gridspec_kw={"wspace": 0.08},
+    )
+    for ax, (name, rows) in zip(axes, samples.items(), strict=True):
+        _grid(ax, name, rows, split)
+    return figure
+
+
+def _grid(
+    ax: Any, title: str, rows: NDArray[Any], split: Split, n_columns: int = 6
+) -> None:
+    SampleGridDisplay.from_samples(
+        rows[:N_SHOWN],
+        image_shape=split.image_shape,
+        value_range=_range_of(split),
+        ax=ax,
+        n_columns=n_columns,
+    )
+    ax.set_title(title)
+
+
+def _range_of(split: Split) -> tuple[float, float]:
+    return float(split.X_train.min()), float(split.X_train.max())
+
+
+def reconstructions(pipe: GenerativePipeline, split: Split) -> Figure:
+    """Return held-out images above what the manifold makes of them."""
+    display = ReconstructionDisplay.from_estimator(
+        pipe, split.X_test[:24], image_shape=split.image_shape
+    )
+    return display.figure_
+
+
+def corrupted_grid(corrupted: Samples, split: Split) -> Figure:
+    """Return the same images, clean and corrupted, one kind a row."""
+    kinds = {"clean": split.X_test, **corrupted}
+    display = SampleGridDisplay.from_samples(
+        np.concatenate([rows[:10] for rows in kinds.values()]),
+        y=np.repeat(list(kinds), 10),
+        image_shape=split.image_shape,
+        value_range=_range_of(split),
+    )
+    return display.figure_
+
+
+def label_grid(by_label: GenerativePipeline, split: Split, seed: int) -> Figure:
+    """Return generated images, one label a row."""
+    display = SampleGridDisplay.from_estimator(
+        by_label,
+        y=np.repeat(by_label[-1].classes_, 10),
+        X=split.X_train,
+        image_shape=split.image_shape,
+        random_state=seed,
+    )
+    return display.figure_
+
+
+def overview(
+    search: GridSearchCV, samples: Samples, split: Split, metric: str
+) -> Figure:
+    """Return the main figures side by side."""
+    figure = plt.figure(figsize=(11, 7.0), layout="constrained")
+    pipe = search.best_estimator_
+    rows = figure.add_gridspec(2, 1, height_ratios=(0.8, 1))
+    real, generated = figure.add_subfigure(rows[0]).subplots(1, 2)
+    _grid(real, "real, held out", samples["real, held out"], split, 9)
+    _grid(generated, "generated by LatentGAN", samples["LatentGAN"], split, 9)
+    axes = figure.add_subfigure(rows[1]).subplots(1, 2)
+    EmbeddingDisplay.from_estimator(pipe, split.X_test, y=split.y_test, ax=axes[0])
+    axes[0].set_title("latent map")
+    SearchCurveDisplay.from_estimator(search, metric=metric, ax=axes[1])
+    axes[1].set_title("choice of the latent width")
+    return figure
