@@ -155,7 +155,9 @@ class BaseTorchEstimator(BaseEstimator):
         warm = self.warm_start and all(hasattr(self, name) for name in self._networks)
         return dict(vars(self)) if warm else None
 
-    def _open_run(self, **data: Any) -> tuple[np.random.RandomState, Checkpoint | None]:
+    def _open_run(
+        self, fitted: Mapping[str, Any] | None, **data: Any
+    ) -> tuple[np.random.RandomState, Checkpoint | None]:
         """Return the random stream of this fit, and the checkpoint it resumes from."""
         rng = random_state_of(self.random_state)
         seed = draw_seed(rng)
@@ -168,6 +170,7 @@ class BaseTorchEstimator(BaseEstimator):
             "seed": None if self.random_state is None else seed,
             **{f"parameter {k}": v for k, v in self.get_params().items()},
             **{f"data {k}": v for k, v in data.items()},
+            **{f"start {k}": fitted[k].state_dict() for k in self._networks if fitted},
         }
         for name in _NO_PART_OF_A_FIT:
             parts.pop(f"parameter {name}", None)

@@ -307,7 +307,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             codes = self._encode_labels(y, len(rows)) if self.conditional else None
             self._check_parameters()
             self.device_ = str(resolve_device(self.device))
-            rng, checkpoint = self._open_run(X=rows, codes=codes)
+            rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
             kept, out = self._split(len(rows), rng)
             if fitted is None:
                 self.mean_, self.scale_ = column_moments(rows)

@@ -350,7 +350,7 @@ class AutoencoderManifold(BaseManifold):
             held = None if X_val is None else self._validate_rows(X_val, reset=False)
             self._check_parameters(rows)
             self.device_ = str(resolve_device(self.device))
-            rng, checkpoint = self._open_run(X=rows, X_val=held)
+            rng, checkpoint = self._open_run(fitted, X=rows, X_val=held)
             train = rows
             if held is None:
                 kept, out = self._split(len(rows), rng)

@@ -2,10 +2,14 @@
 
 import contextlib
 import hashlib
+import inspect
 import os
 import time
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -103,12 +107,18 @@ class Checkpoint:
         self._cost = self._written - start
 
     def remove(self) -> None:
-        """Delete the file after success."""
+        """Delete the file after success, and what killed processes left half-written."""
         self.path.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f"{self.path.stem}.*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def fingerprint_of(parts: dict[str, Any]) -> str:
-    """Return a digest of named parts: arrays by shape, dtype and bytes, others by repr.
+    """Return a digest of named parts, the same in every process.
+
+    Arrays and tensors count by shape, dtype and bytes; functions and classes by name
+    and code, with what they enclose; other callables by class and attributes; the rest
+    by `repr`. Globals that a function refers to do not count.
 
     Examples
     --------
@@ -121,13 +131,52 @@ def fingerprint_of(parts: dict[str, Any]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(parts):
-        value = parts[name]
         digest.update(f"|{name}=".encode())
-        if isinstance(value, np.ndarray):
-            digest.update(f"{value.shape}{value.dtype}".encode())
-            digest.update(np.ascontiguousarray(value).data)
-        elif isinstance(value, type) or callable(value):
-            digest.update(f"{value.__module__}:{value.__qualname__}".encode())
-        else:
-            digest.update(repr(value).encode())
+        _feed(digest, parts[name], {})
     return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any, seen: dict[int, Any]) -> None:
+    """Update `digest` with `value`; `seen` ends the circles of classes and closures."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.shape}{value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+        return
+    inside = _inside(value)
+    if inside is None:
+        digest.update(repr(value).encode())
+        return
+    name, items = inside
+    digest.update(f"{name}[{len(items)}".encode())
+    if id(value) not in seen:
+        seen[id(value)] = value  # kept, so that no other object takes its id
+        for item in items:
+            digest.update(b",")
+            _feed(digest, item, seen)
+
+
+def _inside(value: Any) -> tuple[str, list[Any]] | None:
+    """Return a name of `value` and what it is made of; None where `repr` says all."""
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, list(value)
+    if isinstance(value, frozenset):  # a set's own order changes with the process
+        return "frozenset", sorted(map(repr, value))
+    if isinstance(value, Mapping):
+        return type(value).__name__, [*value.keys(), *value.values()]
+    if isinstance(value, CodeType):
+        return value.co_name, [value.co_code, value.co_names, value.co_consts]
+    if isinstance(value, FunctionType):
+        name = f"{value.__module__}:{value.__qualname__}"
+        cells = inspect.getclosurevars(value).nonlocals
+        return name, [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, type):
+        body = vars(value)
+        code = [body[k] for k in sorted(body) if isinstance(body[k], FunctionType)]
+        return f"{value.__module__}:{value.__qualname__}", code
+    if isinstance(value, partial):
+        return "partial", [value.func, value.args, value.keywords]
+    if callable(value) and hasattr(value, "__dict__"):
+        return "", [type(value), vars(value)]
+    return None
