@@ -40,8 +40,8 @@ of those of scikit-learn in a list in this package, and of what is in `trusted`:
 calls their constructors, which store, and writes their attributes, except names that
 Python or the class gives a meaning. Networks are rebuilt by the code of their class,
 and stopped where they outgrow the weights in the file; the tree of a KernelDensity is
-rebuilt by scikit-learn. Time and memory are proportional to the size of the file,
-whatever sizes it declares.
+rebuilt by scikit-learn. Time and memory are at most in proportion to the size of the
+file, whatever sizes it declares.
 
 What remains with the caller: a class or function in `trusted` runs with arguments from
 the file, of any size, and must bear them. The checksum finds accidents and not

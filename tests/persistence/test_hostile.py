@@ -207,6 +207,15 @@ def test_paths_without_a_file_are_refused(tmp_path):
         load(os.devnull)
 
 
+def test_a_file_that_cannot_be_read_is_refused(saved, monkeypatch):
+    def fails(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", fails)
+    with pytest.raises(PersistenceError, match="Permission denied"):
+        load(saved)
+
+
 def test_nothing_is_unpickled(path):
     class Bomb:
         def __reduce__(self):
@@ -241,6 +250,19 @@ def test_a_newer_format_says_what_to_do(saved):
 def test_classes_outside_the_list_are_refused(name, saved):
     forged(saved, lambda node: node.update({"class": name}))
     with pytest.raises(PersistenceError, match="code that is not manifoldgen's"):
+        load(saved)
+
+
+def test_trust_makes_no_estimator_of_another_class(saved):
+    forged(saved, lambda node: node.update({"class": f"{__name__}:Wide"}))
+    with pytest.raises(PersistenceError, match="no class of estimators"):
+        load(saved, trusted=[Wide])
+
+
+def test_a_root_that_is_no_estimator_is_refused(saved):
+    header, document, body = parts_of(saved)
+    forge(saved, header, {**document, "estimator": [1, 2]}, body)
+    with pytest.raises(PersistenceError, match="not an estimator"):
         load(saved)
 
 

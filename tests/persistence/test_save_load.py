@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,13 @@ def test_a_value_that_holds_itself_is_refused(path):
         save(Holder(value), path)
 
 
+def test_values_too_long_for_a_header_are_refused(path, monkeypatch):
+    monkeypatch.setattr("manifoldgen.persistence._container._MAX_HEADER", 10_000)
+    with pytest.raises(PersistenceError, match="10000 of a header"):
+        save(Holder(list(range(5000))), path)
+    save(Holder(np.arange(5000)), path)
+
+
 def test_two_objects_of_one_name_are_refused(path):
     def make():
         def inner():
@@ -408,6 +416,10 @@ def test_another_version_of_scikit_learn_warns(X, path, monkeypatch):
     monkeypatch.setattr("sklearn.__version__", "99.0")
     with pytest.warns(InconsistentVersionWarning, match=r"StandardScaler .* 99\.0"):
         load(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InconsistentVersionWarning):
+            load(path)
 
 
 def test_subclasses_of_foreign_bases_are_no_estimators_of_ours(path):
