@@ -107,7 +107,7 @@ class Checkpoint:
         self._cost = self._written - start
 
     def remove(self) -> None:
-        """Delete the file after success, and what killed processes left half-written."""
+        """Delete the file after success, and what killed processes left of others."""
         self.path.unlink(missing_ok=True)
         for left in self.path.parent.glob(f"{self.path.stem}.*.tmp"):
             left.unlink(missing_ok=True)
