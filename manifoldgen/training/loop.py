@@ -155,7 +155,8 @@ class _Loop:
         self.history = History()
         self.progress = _Progress()
         weights = program.weights()
-        # `good` was followed by a healthy epoch, `pending` has yet to be
+        # those of the last epoch's end are `pending` until a healthy epoch follows,
+        # which makes them `good`
         self.good, self.pending = Snapshot(weights), Snapshot(weights)
         self.best = Snapshot(weights)
         self.stopped_by = ""
@@ -164,6 +165,7 @@ class _Loop:
     def run(self, verbose: bool) -> Outcome:
         interrupt = None
         self._resume()
+        self.pending.store()
         with tqdm(
             total=self.max_epochs,
             initial=self.progress.epoch,
@@ -188,7 +190,6 @@ class _Loop:
         progress = self.progress
         factor = schedule_factor(self.schedule, progress.epoch, self.max_epochs)
         self.program.set_learning_rate(factor * progress.step_scale)
-        self.pending.store()
         with self._shielded():
             losses = self._train()
             losses |= self._validate(last=progress.epoch + 1 == self.max_epochs)
@@ -196,6 +197,7 @@ class _Loop:
             self._retry(losses)
             return
         self.good, self.pending = self.pending, self.good
+        self.pending.store()
         progress.epoch += 1
         losses.pop("probe", None)
         row = {"epoch": progress.epoch, **losses, "seconds": self._elapsed()}
@@ -243,8 +245,9 @@ class _Loop:
         if self.validation is not None:
             found = self.program.validate(self.validation)
             return {f"validation_{name}": float(loss) for name, loss in found.items()}
-        if not last:
-            return {}
+        return self._probe() if last else {}
+
+    def _probe(self) -> dict[str, float]:
         rows = tuple(tensor[:_PROBE_ROWS] for tensor in self.tensors)
         return {"probe": float(self.program.validate(rows)["loss"])}
 
@@ -268,6 +271,7 @@ class _Loop:
         progress.retries += 1
         progress.step_scale *= 0.1
         self.good.restore()
+        self.pending.store()
         self.program.forget_moments()
 
     def _keep_best(self, row: Mapping[str, float]) -> None:
@@ -299,13 +303,15 @@ class _Loop:
             self.stopped_by = "max_epochs"
 
     def _settle(self) -> None:
-        """Leave the best weights in the networks."""
+        """Leave the best weights in the networks, or the last ones that are sound."""
         if self.progress.best_epoch:
             self.best.restore()
-        elif self.stopped_by == "interrupt":
+        elif self.stopped_by != "max_epochs":
+            # no epoch and no probe has yet shown that the last step was sound
             self.pending.restore()
-            if not all(bool(t.isfinite().all()) for t in self.pending.copies):
-                self.good.restore()
+            with self._shielded():
+                if self._diverged(self._probe()):
+                    self.good.restore()
 
     def _elapsed(self) -> float:
         return self.progress.seconds + time.monotonic() - self.started
