@@ -197,9 +197,7 @@ def compare(
     seconds = alternate(runs, rounds)
     rows = len(X) * epochs
     print(f"\n{name}: {'-'.join(map(str, sizes))}, batch {batch}, {rounds} rounds")
-    print(
-        f"{'':20}{'rows/s (median)':>16}   ours is faster: lower quartile, median"
-    )
+    print(f"{'':20}{'rows/s (median)':>16}   ours is faster: lower quartile, median")
     found = {}
     for who, times in seconds.items():
         ours = "engine" if "loop" in who else "AutoencoderManifold"

@@ -39,7 +39,6 @@ def conformal_pvalues(
 class DistanceScorer(OutlierMixin, BaseEstimator):
     """Everything that follows from squared distances and an offset."""
 
-    _doc_link_module = "manifoldgen"
     offset_: float
 
     def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
