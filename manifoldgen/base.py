@@ -37,11 +37,11 @@ from .training import (
 
 @contextmanager
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give `estimator` back its attributes where the body raises an Exception."""
+    """Give `estimator` back its attributes where the body raises or is interrupted."""
     before = dict(vars(estimator))
     try:
         yield
-    except Exception:
+    except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
@@ -230,12 +230,10 @@ class BaseTorchEstimator(BaseEstimator):
         return outcome
 
     def _keep(self, outcome: Outcome) -> None:
-        """Store what a run did, and pass on an interrupt of the user."""
+        """Store what a run did."""
         self.history_ = outcome.history
         self.n_epochs_ = len(outcome.history.rows)
         self.best_epoch_ = outcome.best_epoch
-        if outcome.interrupt is not None:
-            raise outcome.interrupt
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
@@ -275,6 +273,12 @@ def continue_from(
                 "Training on from fitted weights needs networks of the same shapes. "
                 f"Put the parameters back, or fit with warm_start=False. ({error})"
             ) from error
+
+
+def pass_on_interrupt(outcome: Outcome) -> None:
+    """Raise again the interrupt that ended a run, where one did."""
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
 
 
 def rest(program: Program) -> None:

@@ -24,6 +24,7 @@ from ..base import (
     BaseTorchEstimator,
     SamplerMixin,
     continue_from,
+    pass_on_interrupt,
     resolve_device,
     unchanged_on_error,
 )
@@ -311,16 +312,17 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             kept, out = self._split(len(rows), rng)
             if fitted is None:
                 self.mean_, self.scale_ = column_moments(rows)
-            data = self._on_device(rows, codes)
             program = self._program(self._start(fitted, draw_seed(rng)), len(out), rng)
+            data = self._on_device(rows, codes)
             validation = [tensor[out] for tensor in data] if len(out) > 1 else None
             train = [tensor[kept] for tensor in data] if len(out) > 1 else data
             max_epochs = self._enough_epochs(len(train[0]))
             outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
             self.generator_, self.critic_ = program.average, program.critic
-            if validation is not None:
+            if validation is not None and outcome.history.rows:
                 self._warn_of_collapse(outcome.history["validation_loss"], validation)
             self._keep(outcome)
+        pass_on_interrupt(outcome)
         return self
 
     def score(self, X: Any, y: Any = None) -> float:

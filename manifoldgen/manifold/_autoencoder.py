@@ -16,6 +16,7 @@ from .._validation import check_choice, check_int, check_real, check_sizes
 from ..base import (
     BaseManifold,
     continue_from,
+    pass_on_interrupt,
     resolve_device,
     unchanged_on_error,
     warn_unconverged,
@@ -372,6 +373,7 @@ class AutoencoderManifold(BaseManifold):
             validated = held is not None
             warn_unconverged(outcome, "validation_loss" if validated else "loss")
             self._keep(outcome)
+        pass_on_interrupt(outcome)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -416,6 +418,7 @@ class AutoencoderManifold(BaseManifold):
                 outcome.history.rows[:0] = self.history_.rows
             outcome.best_epoch += done
             self._keep(outcome)
+        pass_on_interrupt(outcome)
         return self
 
     def _check_parameters(self, rows: NDArray[Any]) -> None:
