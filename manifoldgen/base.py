@@ -86,10 +86,12 @@ class BaseTorchEstimator(BaseEstimator):
     A subclass names in `_networks` the attributes that hold its fitted networks and
     builds untrained ones in `_build_networks`, from its parameters and its other
     fitted attributes alone: that is how a saved estimator comes back without code in
-    the file.
+    the file. `_training_data` names attributes that hold training rows, which are left
+    out of saved files unless asked for.
     """
 
     _networks: tuple[str, ...] = ()
+    _training_data: tuple[str, ...] = ()
 
     _shape_in: tuple[int, ...] | None
     _container: str | None
