@@ -1,5 +1,6 @@
 """The autoencoder: its program for the engine, and the estimator."""
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -406,12 +407,11 @@ class AutoencoderManifold(BaseManifold):
             )
             networks = self._start(None if first else self.__dict__, draw_seed(rng))
             optimizer = self._new_optimizer(networks)
-            if hasattr(self, "_optimizer_state"):
-                optimizer.load_state_dict(self._optimizer_state)
+            self._restore_moments(optimizer)
             program = self._program(networks, optimizer)
             outcome = self._run_once(program, self._on_device(rows), rng)
             self._finish(program, rows)
-            self._optimizer_state = optimizer.state_dict()
+            self._keep_moments(optimizer)
             for row in outcome.history.rows:
                 row["epoch"] += done
             if not first:
@@ -554,6 +554,21 @@ class AutoencoderManifold(BaseManifold):
         return make_optimizer(
             self.optimizer, parameters, self.learning_rate, self.weight_decay
         )
+
+    def _keep_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Store the moments on the CPU, where they can be loaded without the GPU."""
+        moments = {
+            index: {name: value.cpu() for name, value in state.items()}
+            for index, state in optimizer.state_dict()["state"].items()
+        }
+        self._optimizer_state = {"name": self.optimizer, "moments": moments}
+
+    def _restore_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give `optimizer` a copy of the moments; other settings are the parameters'."""
+        kept = getattr(self, "_optimizer_state", None)
+        if kept is not None and kept["name"] == self.optimizer:
+            moments = copy.deepcopy(kept["moments"])
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
     def _program(
         self, networks: dict[str, nn.Module], optimizer: torch.optim.Optimizer
