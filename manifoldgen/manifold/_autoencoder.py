@@ -564,7 +564,7 @@ class AutoencoderManifold(BaseManifold):
         self._optimizer_state = {"name": self.optimizer, "moments": moments}
 
     def _restore_moments(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give `optimizer` a copy of the moments; other settings are the parameters'."""
+        """Give `optimizer` a copy of the moments, but the settings of today."""
         kept = getattr(self, "_optimizer_state", None)
         if kept is not None and kept["name"] == self.optimizer:
             moments = copy.deepcopy(kept["moments"])
