@@ -188,8 +188,8 @@ class AutoencoderManifold(BaseManifold):
     tol : float, default=1e-4
         Share by which the validation loss has to fall to count as better.
     whiten : bool, default=False
-        Give the latents of the training rows mean 0 and covariance 1 by a fixed
-        affine layer after training.
+        Give the latents of the training rows (of the last call, for `partial_fit`)
+        mean 0 and covariance 1 by a fixed affine layer after training.
     warm_start : bool, default=False
         Start `fit` from the fitted weights where there are any of the same shapes.
     max_time : float, default=None
@@ -592,16 +592,20 @@ class AutoencoderManifold(BaseManifold):
 
     def _on_device(self, rows: NDArray[Any]) -> Tensor:
         if self._is_uint8:
-            return torch.tensor(rows, dtype=torch.uint8, device=self.device_)
+            # floats in 0..255 keep their fractions: the networks see the same units
+            dtype = torch.uint8 if rows.dtype == np.uint8 else torch.float32
+            return torch.tensor(rows, dtype=dtype, device=self.device_)
         units = standardize(rows, self.shift_, self.scale_)
         return torch.from_numpy(units).to(self.device_)
 
     def _finish(self, program: AutoencoderProgram, rows: NDArray[Any]) -> None:
         self.encoder_, self.decoder_ = program.encoder, program.decoder
         self.n_components_ = int(self.n_components)
-        self._latent_affine = None
+        affine, self._latent_affine = getattr(self, "_latent_affine", None), None
         if self.whiten:
-            self._latent_affine = _whitening_of(self._encode(rows))
+            # one row, which only a later partial_fit may bring, has no covariance
+            many = len(rows) > 1
+            self._latent_affine = _whitening_of(self._encode(rows)) if many else affine
 
     def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
         with isolated_streams(0) if self._is_foreign else nullcontext():
