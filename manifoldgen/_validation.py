@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def check_int(
@@ -58,6 +59,18 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {options}, got {value!r}.")
     return value
+
+
+def check_float32_range(name: str, rows: NDArray[Any]) -> None:
+    """Raise where float32, which results come in, cannot hold a value of `rows`."""
+    if rows.dtype.itemsize <= 4 or rows.dtype.kind != "f":
+        return
+    high = max(float(rows.max()), -float(rows.min()))
+    if high > np.finfo(np.float32).max:
+        raise ValueError(
+            f"{name} must hold values that float32 can hold, up to 3.4e38, got one of "
+            f"size {high:.3g}. Divide {name} by a constant first."
+        )
 
 
 def check_sizes(name: str, value: Any) -> tuple[int, ...]:

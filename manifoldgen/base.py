@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import container_of, flatten_images, to_container
 from ._random import draw_seed, random_state_of, torch_generator
-from ._validation import check_choice, check_int, check_real
+from ._validation import check_choice, check_float32_range, check_int, check_real
 from .exceptions import DeviceWarning
 from .nn import bind_generator
 from .training import (
@@ -120,6 +120,7 @@ class BaseTorchEstimator(BaseEstimator):
             dtype=np.uint8 if keep else [np.float64, np.float32],
             ensure_min_samples=n_min,
         )
+        check_float32_range("X", checked)
         if reset:
             self._container = container_of(X)
             self._shape_in = shape
@@ -403,6 +404,7 @@ class BaseManifold(
                 f"Z must have n_components={self.n_components_} columns, as transform "
                 f"returns them, got {latents.shape[1]}."
             )
+        check_float32_range("Z", latents)
         return latents
 
     @property

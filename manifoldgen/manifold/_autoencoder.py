@@ -480,11 +480,6 @@ class AutoencoderManifold(BaseManifold):
         if self.loss == "mse" and self.encoder is None and self.decoder is None:
             self.shift_ = self.mean_
             scale = float(np.sqrt(np.square(std).mean())) or 1.0
-        if not np.isfinite(scale):
-            raise ValueError(
-                "X holds values whose squares overflow float64; divide it by a "
-                "constant first."
-            )
         self.scale_ = np.full_like(self.mean_, scale)
 
     @property
