@@ -1,6 +1,8 @@
 """Networks applied to rows so that a row's answer never depends on its batch."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,37 @@ CPU_BLOCK = 256
 ACCELERATOR_BLOCK = 8192
 
 
+class _OneThread:
+    """Keeps torch on one CPU thread while anybody is inside.
+
+    The number of threads belongs to the whole process, so the first who enters lowers
+    it and the last who leaves puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._n_threads = 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._n_inside == 0:
+                self._n_threads = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._n_inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_inside -= 1
+                if self._n_inside == 0:
+                    torch.set_num_threads(self._n_threads)
+
+
+_one_thread = _OneThread()
+
+
 def map_rows(
     function: Callable[[Tensor], Tensor],
     rows: NDArray[Any],
@@ -20,9 +53,10 @@ def map_rows(
 ) -> NDArray[Any]:
     """Apply `function` to `rows` in zero-padded blocks of one size.
 
-    Matrix products of another height may add in another order, so blocks of one
-    height make a row's result the same bits alone, in a batch, and at another offset
-    on the CPU; on a GPU it is the same to rounding.
+    Matrix products of another height may add in another order, and threads may cut a
+    block where vectorised loops end and scalar ones begin. Blocks of one height on one
+    thread make a row's result the same bits alone, in a batch, at another offset, and
+    for any number of threads on the CPU; on a GPU it is the same to rounding.
 
     Parameters
     ----------
@@ -37,11 +71,16 @@ def map_rows(
     Returns
     -------
     out : ndarray of shape (n, n_out)
+
+    Raises
+    ------
+    ValueError
+        If a result is not finite.
     """
     on_cpu = torch.device(device).type == "cpu"
     block = CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread() if on_cpu else nullcontext():
         for start in range(0, max(len(rows), 1), block):
             part = rows[start : start + block]
             count = len(part)
@@ -52,4 +91,10 @@ def map_rows(
                 part = np.concatenate([part, padding])
             result = function(torch.tensor(part, device=device))
             parts.append(result[:count].cpu().numpy())
-    return np.concatenate(parts)
+    out = np.concatenate(parts)
+    if not np.isfinite(out).all():
+        raise ValueError(
+            "A network overflows on these rows. They lie too far from those of fit; "
+            "leave out the rows with the largest values."
+        )
+    return out
