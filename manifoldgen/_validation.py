@@ -73,6 +73,13 @@ def check_float32_range(name: str, rows: NDArray[Any]) -> None:
         )
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool where it is one, else raise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def check_sizes(name: str, value: Any) -> tuple[int, ...]:
     """Return `value` as a tuple of ints >= 1 (it may be empty), else raise."""
     message = f"{name} must be a tuple of ints >= 1, got {value!r}."

@@ -1,8 +1,9 @@
 """What every estimator with a network shares, and the roles of manifold and sampler."""
 
 import copy
+import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import container_of, flatten_images, to_container
 from ._random import draw_seed, random_state_of, torch_generator
-from ._validation import check_choice, check_float32_range, check_int, check_real
+from ._validation import (
+    check_bool,
+    check_choice,
+    check_float32_range,
+    check_int,
+    check_real,
+)
 from .exceptions import DeviceWarning
 from .nn import bind_generator
 from .training import (
@@ -146,12 +153,20 @@ class BaseTorchEstimator(BaseEstimator):
         check_real("tol", self.tol, 0.0)
         if self.max_time is not None:
             check_real("max_time", self.max_time, 0.0, closed="neither")
-        for callback in self.callbacks or ():
-            if not callable(callback):
-                raise TypeError(
-                    f"callbacks must be None or a sequence of callables that take a "
-                    f"dict of figures, got {callback!r} in it."
-                )
+        check_bool("warm_start", self.warm_start)
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_int("verbose", self.verbose, 0)
+        if not isinstance(self.checkpoint, (str, os.PathLike, type(None))):
+            raise TypeError(
+                "checkpoint must be None or the path of a folder, got "
+                f"{self.checkpoint!r}."
+            )
+        callbacks = () if self.callbacks is None else self.callbacks
+        if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+            raise TypeError(
+                "callbacks must be None or a sequence of callables that take a dict "
+                f"of figures, got {callbacks!r}."
+            )
 
     def _fitted_before(self) -> dict[str, Any] | None:
         """Return the attributes that a warm start goes on from, or None."""

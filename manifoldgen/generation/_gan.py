@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from .._arrays import column_moments, standardize, unstandardize
 from .._random import draw_seed, torch_generator
-from .._validation import check_choice, check_int, check_real, check_sizes
+from .._validation import (
+    check_bool,
+    check_choice,
+    check_int,
+    check_real,
+    check_sizes,
+)
 from ..base import (
     BaseTorchEstimator,
     SamplerMixin,
@@ -305,8 +311,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         with unchanged_on_error(self):
             fitted = self._fitted_before()
             rows = self._validate_rows(X, reset=True, n_min=2)
-            codes = self._encode_labels(y, len(rows)) if self.conditional else None
             self._check_parameters()
+            codes = self._encode_labels(y, len(rows)) if self.conditional else None
             self.device_ = str(resolve_device(self.device))
             rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
             kept, out = self._split(len(rows), rng)
@@ -408,6 +414,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         check_real("gradient_penalty", self.gradient_penalty, 0.0)
         check_real("average_decay", self.average_decay, 0.0, 1.0, closed="left")
         check_choice("precision", self.precision, ("float32",))
+        check_bool("conditional", self.conditional)
         if self.max_epochs is not None:
             check_int("max_epochs", self.max_epochs)
         self._check_training()

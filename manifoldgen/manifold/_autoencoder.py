@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from .._arrays import column_moments, standardize, unstandardize
 from .._random import draw_seed, isolated_streams, random_state_of, torch_generator
-from .._validation import check_choice, check_int, check_real, check_sizes
+from .._validation import (
+    check_bool,
+    check_choice,
+    check_int,
+    check_real,
+    check_sizes,
+)
 from ..base import (
     BaseManifold,
     continue_from,
@@ -436,6 +442,7 @@ class AutoencoderManifold(BaseManifold):
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("precision", self.precision, ("float32", "bf16"))
         check_int("max_epochs", self.max_epochs)
+        check_bool("whiten", self.whiten)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
         for name in ("noise", "latent_penalty", "weight_decay"):
