@@ -102,6 +102,7 @@ class BaseTorchEstimator(BaseEstimator):
 
     _shape_in: tuple[int, ...] | None
     _container: str | None
+    _columns: list[Any] | None
     device_: str
     n_epochs_: int
     history_: History
@@ -130,6 +131,8 @@ class BaseTorchEstimator(BaseEstimator):
         check_float32_range("X", checked)
         if reset:
             self._container = container_of(X)
+            # feature_names_in_ would leave out names that are not strings
+            self._columns = list(X.columns) if self._container else None
             self._shape_in = shape
         return checked
 
@@ -137,8 +140,7 @@ class BaseTorchEstimator(BaseEstimator):
         """Return generated `rows` as `fit` saw its own: images, a frame or rows."""
         if self._shape_in is not None:
             return rows.reshape(-1, *self._shape_in)
-        columns = getattr(self, "feature_names_in_", None)
-        return to_container(rows, self._container, columns)
+        return to_container(rows, self._container, self._columns)
 
     def _check_training(self) -> None:
         """Check the parameters that every trained estimator has."""
