@@ -318,6 +318,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             kept, out = self._split(len(rows), rng)
             if fitted is None:
                 self.mean_, self.scale_ = column_moments(rows)
+                self._is_uint8 = rows.dtype == np.uint8
             program = self._program(self._start(fitted, draw_seed(rng)), len(out), rng)
             data = self._on_device(rows, codes)
             validation = [tensor[out] for tensor in data] if len(out) > 1 else None
@@ -349,7 +350,10 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         """
         check_is_fitted(self)
         rows = self._validate_rows(X, reset=False)
-        labels = np.asarray(y) if self.conditional and y is not None else None
+        labels = None
+        if self.conditional and y is not None:
+            labels = column_or_1d(y, warn=True)
+            check_consistent_length(rows, labels)
         drawn = self._sample(len(rows), labels, np.random.RandomState(0))
         spread = np.where(self.scale_ == 0, 1.0, self.scale_)
         return -float(energy_distance(rows / spread, drawn / spread))
@@ -368,12 +372,15 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
         rows = map_rows(self.generator_, inputs, self.device_)
-        return unstandardize(rows, self.mean_, self.scale_)
+        X = unstandardize(rows, self.mean_, self.scale_)
+        return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
 
     def _draw_codes(
         self, n_samples: int, y: Any, rng: np.random.RandomState
     ) -> NDArray[np.int64]:
         if y is None:
+            # a stream of its own, or the noise of a row would depend on n_samples
+            rng = np.random.RandomState(draw_seed(rng))
             return rng.choice(len(self.classes_), n_samples, p=self.class_prior_)
         unknown = sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist()))
         if unknown:
