@@ -351,6 +351,8 @@ def _read_csv(
     if not body:
         raise ValueError(f"{path} has a line of names and no rows.")
     y = None
+    if labels is not None and labels not in (names or ()):
+        _check_label_file(path, Path(labels))
     if names is not None and labels in names:
         column = names.index(str(labels))
         y = _labels_from([line[column] for line in body if len(line) > column])
@@ -372,8 +374,8 @@ def _numbers(
             if not _is_number(cell):
                 name = repr(names[column]) if names else str(column + 1)
                 raise ValueError(
-                    f"{path}: row {k}, column {name} is no number: {cell!r}. Name the "
-                    f"column of the labels with labels=, and leave out other text."
+                    f"{path}: row {k}, column {name} is no number: {cell!r}. Only the "
+                    f"column that is named as the labels may hold text."
                 )
     return np.array(body, dtype=np.float64)
 
@@ -394,12 +396,16 @@ def _labels_from(cells: list[str]) -> NDArray[Any]:
         return np.array(cells)
 
 
-def _read_labels(data: Path, path: Path) -> NDArray[Any]:
+def _check_label_file(data: Path, path: Path) -> None:
     if not path.is_file() or path.suffix not in (".npy", ".csv", ".txt"):
         raise ValueError(
             f"labels must be an array or a column that {data} holds by name, or a "
             f".npy, .csv or .txt file with one label a row, got {str(path)!r}."
         )
+
+
+def _read_labels(data: Path, path: Path) -> NDArray[Any]:
+    _check_label_file(data, path)
     if path.suffix == ".npy":
         return _read_npy(path)
     lines = path.read_text(encoding="utf-8-sig").split("\n")

@@ -28,7 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = make_parser().parse_args(argv)
+    from ..base import resolve_device  # torch, which --help does not wait for
+
     try:
+        resolve_device(args.device)
         split = read_split(args)
         widths = widths_for(args.n_components, split.X_train)
         out = writable_folder(args.out)

@@ -19,6 +19,12 @@ from ..datasets import (
 
 MIN_ROWS = 150
 MAX_WIDTH = 32  # of the linear step before the autoencoder
+DESCRIPTION = """\
+Choose a latent width by cross-validation, fit scaler -> PCA -> autoencoder -> GAN,
+generate, reconstruct, find corrupted rows, and measure all of it beside a Gaussian
+mixture and real rows. Writes figures (PNG) and report.json. Takes about a minute on
+two cores.
+"""
 EPILOG = """\
 examples:
   python -m manifoldgen demo
@@ -38,10 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="run the main job on digits, or on data of yours, and draw it",
-        description="Choose a latent width by cross-validation, fit scaler -> PCA -> "
-        "autoencoder -> GAN, generate, reconstruct, find corrupted rows, and measure "
-        "all of it beside a Gaussian mixture and real rows. Writes figures (PNG) and "
-        "report.json. Takes about a minute on two cores.",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,20 +70,20 @@ def _add_data_arguments(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--image-shape",
         nargs=3,
-        type=int,
+        type=_count,
         metavar=("C", "H", "W"),
         help="channels, height and width, where rows are flattened images",
     )
     demo.add_argument(
         "--resize",
         nargs=2,
-        type=int,
+        type=_count,
         metavar=("H", "W"),
         help="height and width to resize a folder of images to",
     )
     demo.add_argument(
         "--max-rows",
-        type=int,
+        type=_count,
         default=5000,
         metavar="N",
         help="use at most this many rows, drawn at random (default: %(default)s)",
@@ -98,10 +101,10 @@ def _add_run_arguments(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--n-components",
         nargs="+",
-        type=int,
+        type=_count,
         metavar="N",
-        help="latent widths to choose from; one width skips the search (default: 2 4 8 "
-        "16, as far as the data have as many features)",
+        help="latent widths to choose from (default: 2 4 8 16, as far as the data have "
+        "as many features)",
     )
     demo.add_argument(
         "--choose-by",
@@ -111,17 +114,18 @@ def _add_run_arguments(demo: argparse.ArgumentParser) -> None:
         "or minus the energy distance to them (default: %(default)s)",
     )
     demo.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="default: %(default)s"
+        "--seed", type=_seed, default=0, metavar="N", help="default: %(default)s"
     )
     demo.add_argument(
         "--n-jobs",
-        type=int,
+        type=_count,
         metavar="N",
         help="processes of the search (default: one a core)",
     )
     demo.add_argument(
         "--device",
         default="cpu",
+        metavar="NAME",
         help="cpu, cuda, mps or auto (default: %(default)s, fastest for small data)",
     )
     demo.add_argument(
@@ -131,10 +135,25 @@ def _add_run_arguments(demo: argparse.ArgumentParser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an int >= 1, got {text}")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"must be in [0, 2**32), got {text}")
+    return number
+
+
 def read_split(args: argparse.Namespace) -> Split:
     """Return the rows that the arguments name: learning, and a third held out."""
     rows = _read_rows(args)
-    X = np.asarray(rows.X, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        X = np.asarray(rows.X, dtype=np.float32)
     if not np.isfinite(X).all():
         bad = int((~np.isfinite(X)).any(axis=1).sum())
         raise ValueError(
@@ -151,18 +170,21 @@ def read_split(args: argparse.Namespace) -> Split:
 
 
 def _read_rows(args: argparse.Namespace) -> Rows:
-    if args.resize is not None and (args.data is None or not args.data.is_dir()):
+    folder = args.data is not None and args.data.is_dir()
+    if args.resize is not None and not folder:
         raise ValueError("--resize is for a folder of images.")
+    if args.labels is not None and (args.data is None or folder):
+        raise ValueError("--labels is for a .npy, .npz or .csv file.")
     if args.data is None:
         rows = load_digits()
-    elif args.data.is_dir():
+    elif folder:
         rows = load_image_folder(args.data, size=args.resize)
     else:
         rows = load_array(args.data, labels=args.labels)
     if args.image_shape is None:
         return rows
     shape = tuple(args.image_shape)
-    if math.prod(shape) != rows.X.shape[1] or min(shape) < 1:
+    if math.prod(shape) != rows.X.shape[1]:
         raise ValueError(
             f"--image-shape must multiply to the {rows.X.shape[1]} values of a row, "
             f"got {shape}."
@@ -177,7 +199,7 @@ def _some_rows(rows: Rows, max_rows: int, seed: int) -> Rows:
     they leave no room for a generated one.
     """
     _, first = np.unique(rows.X, axis=0, return_index=True)
-    kept = np.random.default_rng(seed).permutation(np.sort(first))[: max(max_rows, 1)]
+    kept = np.random.default_rng(seed).permutation(np.sort(first))[:max_rows]
     return rows._replace(X=rows.X[kept], y=None if rows.y is None else rows.y[kept])
 
 
@@ -186,9 +208,9 @@ def widths_for(asked: list[int] | None, X_train: NDArray[Any]) -> list[int]:
     most = linear_width(X_train)
     if asked is None:
         return [width for width in (2, 4, 8, 16) if width <= most] or [1]
-    if min(asked) < 1 or max(asked) > most:
+    if max(asked) > most:
         raise ValueError(
-            f"--n-components must be between 1 and {most} for these data, got {asked}."
+            f"--n-components must be at most {most} for these data, got {max(asked)}."
         )
     return sorted(set(asked))
 

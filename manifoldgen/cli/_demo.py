@@ -30,6 +30,7 @@ from ..manifold import AutoencoderManifold
 from ..model_selection import generation_scorer, one_standard_error
 from ..outliers import MahalanobisScorer, ManifoldScorer
 from ..pipeline import GenerativePipeline, make_generative_pipeline, sample_from
+from ..plotting._style import MAX_CLASSES
 from ..report import corrupted_rows, detection_report, generation_report, search_report
 from . import _text
 from ._arguments import linear_width
@@ -37,7 +38,6 @@ from ._figures import draw_all
 
 WIDTH = "autoencodermanifold__n_components"
 N_FOLDS = 3
-MAX_CLASSES = 20
 
 
 def run_demo(
@@ -57,10 +57,8 @@ def run_demo(
         samples = draw_samples(pipe, split, args.seed)
         report["generation"] = generation(samples, split)
         print(_text.generation(report["generation"]), flush=True)
-        corrupted = corrupted_rows(
-            split.X_test, image=split.image_shape is not None, random_state=args.seed
-        )
-        scorers = fit_scorers(pipe, split.X_train)
+        corrupted = corrupt(split, args.seed)
+        scorers = fit_scorers(pipe, split, args.seed)
         report["detection"] = detection_report(scorers, split.X_test, corrupted)
         print(_text.detection(report["detection"]), flush=True)
         by_label = fit_by_label(pipe, split)
@@ -117,19 +115,28 @@ def choose_width(
     return search.fit(split.X_train)
 
 
-def reconstruction(pipe: GenerativePipeline, split: Split) -> dict[str, float]:
-    """Return the share of the held-out variance that a latent space of a width keeps.
+def units(split: Split) -> NDArray[Any]:
+    """Return what a value counts in: pixels as they are, columns by their spread."""
+    spread = split.X_train.std(axis=0)
+    if split.image_shape is not None:
+        return np.ones_like(spread)
+    return np.where(spread > 0, spread, 1.0)
 
-    PCA of the same width is the best that a linear one can do.
+
+def reconstruction(pipe: GenerativePipeline, split: Split) -> dict[str, float]:
+    """Return the share of the held-out variance that latents of one width keep.
+
+    PCA of the same width stands beside it: the most that flat latents keep.
     """
     n_components = pipe[-2].n_components
-    linear = make_pipeline(MinMaxScaler(), PCA(n_components)).fit(split.X_train)
-    mean = split.X_train.mean(axis=0)
-    total = np.square(split.X_test - mean).sum()
+    flat = make_pipeline(MinMaxScaler(), PCA(n_components)).fit(split.X_train)
+    unit = units(split)
+    total = np.square((split.X_test - split.X_train.mean(axis=0)) / unit).sum()
     shares = {}
-    for name, manifold in (("AutoencoderManifold", pipe[:-1]), ("PCA", linear)):
+    for name, manifold in (("AutoencoderManifold", pipe[:-1]), ("PCA", flat)):
         back = manifold.inverse_transform(manifold.transform(split.X_test))
-        shares[name] = float(1 - np.square(split.X_test - back).sum() / total)
+        error = np.square((split.X_test - back) / unit).sum()
+        shares[name] = float(1 - error / total)
     return {"n_components": n_components, **shares}
 
 
@@ -153,14 +160,8 @@ def draw_samples(
 def generation(
     samples: dict[str, NDArray[Any]], split: Split
 ) -> dict[str, dict[str, float]]:
-    """Return the figures of each sample against the half of the held-out rows left.
-
-    Pixels count as they are, the columns of a table in standard deviations.
-    """
-    unit = np.ones(split.X_train.shape[1])
-    if split.image_shape is None:
-        spread = split.X_train.std(axis=0)
-        unit = np.where(spread > 0, spread, 1.0)
+    """Return the figures of each sample against the other half of held-out rows."""
+    unit = units(split)
     n_samples = len(split.X_test) // 2
     return generation_report(
         {name: rows / unit for name, rows in samples.items()},
@@ -169,19 +170,32 @@ def generation(
     )
 
 
-def fit_scorers(pipe: GenerativePipeline, X_train: NDArray[Any]) -> dict[str, Any]:
-    """Return scorers fitted on clean rows: of the manifold, latents alone, and rows."""
-    scorers = {
-        "ManifoldScorer": ManifoldScorer(manifold=pipe[:-1]),
-        "MahalanobisScorer, latents": make_pipeline(pipe[:-1], MahalanobisScorer()),
-        "MahalanobisScorer, rows": MahalanobisScorer(),
+def corrupt(split: Split, seed: int) -> dict[str, NDArray[Any]]:
+    """Return the held-out rows spoilt in several ways."""
+    if split.image_shape is None:
+        return corrupted_rows(split.X_test, noise=1.0, random_state=seed)
+    return corrupted_rows(split.X_test, image=True, random_state=seed)
+
+
+def fit_scorers(pipe: GenerativePipeline, split: Split, seed: int) -> dict[str, Any]:
+    """Return scorers fitted on clean rows: manifold, latents alone, rows."""
+    latents = pipe[:-1].transform(split.X_train)
+    on_latents = MahalanobisScorer(random_state=seed).fit(latents)
+    scorer = ManifoldScorer(manifold=pipe[:-1], random_state=seed)
+    return {
+        "ManifoldScorer": scorer.fit(split.X_train),
+        "MahalanobisScorer, latents": make_pipeline(pipe[:-1], on_latents),
+        "MahalanobisScorer, rows": MahalanobisScorer(random_state=seed).fit(
+            split.X_train
+        ),
     }
-    return {name: clone(scorer).fit(X_train) for name, scorer in scorers.items()}
 
 
 def fit_by_label(pipe: GenerativePipeline, split: Split) -> GenerativePipeline | None:
-    """Return the same pipeline learned by label, where the labels are classes."""
-    if split.y_train is None or split.y_train.dtype.kind == "f":
+    """Return the same pipeline learned by label, where images have classes."""
+    if split.image_shape is None or split.y_train is None:
+        return None
+    if split.y_train.dtype.kind == "f":
         return None
     counts = np.unique(split.y_train, return_counts=True)[1]
     if counts.min() < 2 or len(counts) > MAX_CLASSES:

@@ -1,5 +1,6 @@
 """The report as text."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def reconstruction(found: Mapping[str, float]) -> str:
     return (
         f"\nHeld-out variance that {found['n_components']} latents keep: "
         f"{found['AutoencoderManifold']:.3f} by the autoencoder, {found['PCA']:.3f} by "
-        f"PCA alone"
+        f"PCA"
     )
 
 
@@ -92,6 +93,6 @@ def detection(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def files(out: Path, names: Sequence[str], left_out: Sequence[str]) -> str:
     """Say what was written, and what was not and why."""
-    lines = [f"\nWritten to {out}: {', '.join(names)}"]
+    lines = textwrap.wrap(f"Written to {out}: {', '.join(names)}", 80)
     lines += [f"Left out: {reason}" for reason in left_out]
-    return "\n".join(lines)
+    return "\n" + "\n".join(lines)

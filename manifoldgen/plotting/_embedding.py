@@ -299,7 +299,7 @@ def _as_points(embedding: NDArray[Any]) -> tuple[NDArray[Any], bool]:
 
 def _point_style(n_points: int) -> dict[str, Any]:
     """Return size and opacity that let 100 points be seen and 10,000 be told apart."""
-    size = float(np.clip(20000 / max(n_points, 1), 5, 30))
+    size = float(np.clip(14000 / max(n_points, 1), 5, 30))
     alpha = float(np.clip(2000 / max(n_points, 1), 0.4, 0.85))
     return {"s": size, "alpha": alpha, "linewidths": 0}
 
