@@ -55,15 +55,24 @@ def isolated_streams(seed: int) -> Iterator[None]:
     with _GLOBAL_STREAMS:
         python_state: Any = random.getstate()
         numpy_state: Any = np.random.get_state()  # noqa: NPY002
+        has_mps = torch.backends.mps.is_available()
+        mps_state = torch.mps.get_rng_state() if has_mps else None
         with torch.random.fork_rng(devices=_accelerators()):
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
-            torch.manual_seed(seed)
+            # torch.manual_seed would also seed a CUDA that nobody has started yet
+            torch.default_generator.manual_seed(seed)
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(seed)
+            if mps_state is not None:
+                torch.mps.manual_seed(seed)
             try:
                 yield
             finally:
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)  # noqa: NPY002
+                if mps_state is not None:
+                    torch.mps.set_rng_state(mps_state)
 
 
 def _accelerators() -> list[int]:
