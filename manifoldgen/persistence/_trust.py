@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
@@ -94,6 +95,8 @@ def name_of(value: Any) -> str | None:
     >>> name_of(Counter().most_common) is None
     True
     """
+    if isinstance(value, np.ufunc):  # before numpy 2.2 they do not say where they are
+        return f"numpy:{value.__name__}" if hasattr(np, value.__name__) else None
     module = getattr(value, "__module__", None)
     qualname = getattr(value, "__qualname__", None)
     bound = not isinstance(getattr(value, "__self__", None), ModuleType | None)
