@@ -134,7 +134,7 @@ def by_name(trusted: Iterable[Any]) -> dict[str, Any]:
             )
         objects[name] = entry
         if not isinstance(entry, str):
-            objects.setdefault(f"__main__:{entry.__qualname__}", entry)
+            objects.setdefault(f"__main__:{name.partition(':')[2]}", entry)
     return objects
 
 
