@@ -312,13 +312,21 @@ def rest(program: Program) -> None:
 
 
 def warn_unconverged(outcome: Outcome, figure: str) -> None:
-    """Warn where the last tenth of all epochs still lowered `figure` by over 1 %."""
+    """Warn where the last tenth of all epochs still lowered `figure`.
+
+    That is by more than 1 %, and by more than its standard error where it has one.
+    """
     if outcome.stopped_by != "max_epochs" or figure not in outcome.history:
         return
     values = outcome.history[figure]
     n_last = max(1, len(values) // 10)
     before, after = values[:-n_last], values[-n_last:]
-    if len(before) and after.min() < before.min() - 0.01 * abs(before.min()):
+    if not len(before):
+        return
+    bar = 0.01 * abs(before.min())
+    if f"{figure}_error" in outcome.history:
+        bar = max(bar, outcome.history[f"{figure}_error"][before.argmin()])
+    if after.min() < before.min() - bar:
         warnings.warn(
             f"max_epochs={len(values)} ended while {figure} was still falling "
             f"({before.min():.4g} to {after.min():.4g} over the last {n_last} epochs). "

@@ -33,6 +33,7 @@ from ..base import (
     pass_on_interrupt,
     resolve_device,
     unchanged_on_error,
+    warn_unconverged,
 )
 from ..exceptions import CollapseWarning
 from ..metrics import energy_distance
@@ -328,6 +329,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             self.generator_, self.critic_ = program.average, program.critic
             if validation is not None and outcome.history.rows:
                 self._warn_of_collapse(outcome.history["validation_loss"], validation)
+            warn_unconverged(outcome, "validation_loss")
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self
