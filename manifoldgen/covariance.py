@@ -4,17 +4,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import cholesky, eigh, rq, solve_triangular
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 _BLOCK_ROWS = 1024
 _THREAD_ROWS = 16 * _BLOCK_ROWS
 _PADDED_ROWS, _PADDED_COLUMNS = 256, 16
+_PANELS = 4
 _FEW_PRODUCTS = 10**9  # a few milliseconds in float64
 _WIDE = 512  # columns from which BLAS itself keeps all cores busy
 
@@ -332,6 +334,7 @@ def whitening_matrix(
     Returns
     -------
     whitening : ndarray of shape (n_features, n_features), float64
+        Upper triangular.
     log_determinant : float
         Of the covariance with the ridge, in nats.
 
@@ -357,7 +360,7 @@ def whitening_matrix(
     except np.linalg.LinAlgError:
         values, vectors = eigh(regular)
         values = np.maximum(values, max(ridge, len(scale) * np.finfo(float).eps))
-        root = vectors / np.sqrt(values)
+        root = rq(vectors / np.sqrt(values), mode="r")
         log_determinant = float(np.log(values).sum())
     whitening = np.ascontiguousarray(root / scale[:, None])
     return whitening, log_determinant + 2 * float(np.log(scale).sum())
@@ -378,7 +381,7 @@ def squared_distances(
         Finite values.
     location : ndarray of shape (n_features,)
     whitening : ndarray of shape (n_features, n_features)
-        As from `whitening_matrix`.
+        Upper triangular, as from `whitening_matrix`.
 
     Returns
     -------
@@ -393,23 +396,29 @@ def squared_distances(
     array([4.])
     """
     n_features = len(location)
-    width = -(-n_features // _PADDED_COLUMNS) * _PADDED_COLUMNS
-    factor = whitening
-    if width > n_features:
-        factor = np.zeros((width, width))
-        factor[:n_features, :n_features] = whitening
+    factor = _padded(whitening)
+    # The lower triangle is zero, so a panel of columns needs the columns up to it.
+    edges = _PADDED_COLUMNS * np.linspace(
+        0, len(factor) // _PADDED_COLUMNS, _PANELS + 1, dtype=int
+    )
 
     def distances(start: int) -> NDArray[np.float64]:
         part = X[start : start + _THREAD_ROWS]
         out = np.empty(-(-len(part) // _PADDED_ROWS) * _PADDED_ROWS)
-        centred = np.zeros((_PADDED_ROWS, width))
+        centred = np.zeros((_PADDED_ROWS, len(factor)))
         white = np.empty_like(centred)
         for first in range(0, len(part), _PADDED_ROWS):
             rows = part[first : first + _PADDED_ROWS]
-            np.subtract(rows, location, out=centred[: len(rows), :n_features])
+            centred[: len(rows), :n_features] = rows
+            centred[: len(rows), :n_features] -= location
             centred[len(rows) :] = 0
             with np.errstate(over="ignore", invalid="ignore"):
-                np.matmul(centred, factor, out=white)
+                for left, right in pairwise(edges):
+                    np.matmul(
+                        centred[:, :right],
+                        factor[:right, left:right],
+                        out=white[:, left:right],
+                    )
                 squares = np.einsum("ij,ij->i", white, white)
             out[first : first + _PADDED_ROWS] = squares
         out[np.isnan(out)] = np.inf
@@ -417,6 +426,13 @@ def squared_distances(
 
     starts = range(0, len(X), _THREAD_ROWS)
     return np.concatenate(list(_map_on_threads(distances, starts, n_features)))
+
+
+def _padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a square matrix with rows and columns of zeros up to a round number."""
+    n = len(matrix)
+    missing = -n % _PADDED_COLUMNS
+    return np.pad(matrix, (0, missing)) if missing else matrix
 
 
 def leave_one_out(
