@@ -204,7 +204,7 @@ def test_equal_rows_are_taken_once(tmp_path):
 
 
 def test_default_widths_are_those_that_fit():
-    assert widths_for(None, np.zeros((300, 64))) == [2, 4, 8, 16]
+    assert widths_for(None, np.zeros((300, 64))) == [4, 8, 16, 32]
     assert widths_for(None, np.zeros((300, 5))) == [2, 4]
     assert widths_for(None, np.zeros((300, 1))) == [1]
     assert widths_for([8, 2, 8], np.zeros((300, 64))) == [2, 8]

@@ -103,8 +103,8 @@ def _add_run_arguments(demo: argparse.ArgumentParser) -> None:
         nargs="+",
         type=_count,
         metavar="N",
-        help="latent widths to choose from (default: 2 4 8 16, as far as the data have "
-        "as many features)",
+        help="latent widths to choose from (default: 4 8 16 32, or less where the data "
+        "have fewer features)",
     )
     demo.add_argument(
         "--choose-by",
@@ -207,7 +207,7 @@ def widths_for(asked: list[int] | None, X_train: NDArray[Any]) -> list[int]:
     """Return the latent widths to try, at most as many as the linear step keeps."""
     most = linear_width(X_train)
     if asked is None:
-        return [width for width in (2, 4, 8, 16) if width <= most] or [1]
+        return [width for width in (2, 4, 8, 16, 32) if width <= most][-4:] or [1]
     if max(asked) > most:
         raise ValueError(
             f"--n-components must be at most {most} for these data, got {max(asked)}."

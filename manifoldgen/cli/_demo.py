@@ -87,7 +87,7 @@ def make_pipe(
             random_state=args.seed,
         ),
         LatentGAN(
-            max_epochs=20 if args.quick else 300,
+            max_epochs=20 if args.quick else 200,
             device=args.device,
             random_state=args.seed,
         ),
