@@ -231,8 +231,9 @@ class _Loop:
         return {k: float(total) * full / n_seen for k, total in totals.items()}
 
     def _remember_start(self, losses: Mapping[str, Tensor]) -> None:
-        if not self.progress.reference:
-            self.progress.reference = {k: float(loss) for k, loss in losses.items()}
+        first = {name: float(loss) for name, loss in losses.items()}
+        if not self.progress.reference and all(map(math.isfinite, first.values())):
+            self.progress.reference = first
 
     def _cut_short(self, totals: Mapping[str, Tensor]) -> bool:
         """Look, once a second at most, at the losses and the clock."""
