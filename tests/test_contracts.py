@@ -1,0 +1,512 @@
+"""What holds for every manifold, generator and scorer of the package."""
+
+import copy
+import io
+import pickle
+import random
+from functools import cache
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+import manifoldgen
+from manifoldgen import (
+    AutoencoderManifold,
+    GenerativePipeline,
+    LatentGAN,
+    MahalanobisScorer,
+    ManifoldScorer,
+)
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore::manifoldgen.exceptions.CollapseWarning",
+)
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:330] / 16, Y[:330] % 3
+X.setflags(write=False)
+
+
+class OwnEncoder(nn.Sequential):
+    """Draws weights and dropout from the global generators, as user code does."""
+
+    def __init__(self, n_in, n_out):
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        super().__init__(
+            nn.Linear(n_in, 16), nn.Dropout(0.2), nn.Tanh(), nn.Linear(16, n_out)
+        )
+
+
+class OwnDecoder(nn.Sequential):
+    def __init__(self, n_in, n_out):
+        torch.manual_seed(7)
+        super().__init__(nn.Linear(n_in, 16), nn.ReLU(), nn.Linear(16, n_out))
+
+
+def jittered_error(output, target):
+    return (output - target + 0.01 * torch.rand_like(target)).square().mean()
+
+
+SMALL = {"max_epochs": 3, "random_state": 0}
+CONV = {"architecture": "conv", "image_shape": (1, 8, 8), "channels": (4, 6)}
+OWN = {"encoder": OwnEncoder, "decoder": OwnDecoder, "loss": jittered_error}
+
+MANIFOLDS = {
+    "perceptrons": AutoencoderManifold(3, hidden_sizes=(16,), **SMALL),
+    "one wide component": AutoencoderManifold(1, hidden_sizes=(300,), **SMALL),
+    "linear": AutoencoderManifold(2, hidden_sizes=(), **SMALL),
+    "convolutions": AutoencoderManifold(2, **CONV, **SMALL),
+    "whitened": AutoencoderManifold(2, hidden_sizes=(16,), whiten=True, **SMALL),
+    "cross-entropy": AutoencoderManifold(2, hidden_sizes=(16,), loss="bce", **SMALL),
+    "noisy": AutoencoderManifold(
+        2, hidden_sizes=(16,), noise=0.1, dropout=0.2, **SMALL
+    ),
+    "own networks": AutoencoderManifold(2, **OWN, **SMALL),
+}
+GENERATORS = {
+    "gan": LatentGAN(hidden_sizes=(16, 16), **SMALL),
+    "conditional gan": LatentGAN(hidden_sizes=(16,), conditional=True, **SMALL),
+}
+SCORERS = {
+    "mahalanobis": MahalanobisScorer(random_state=0),
+    "empirical": MahalanobisScorer(covariance="empirical", random_state=0),
+    "manifold scorer": ManifoldScorer(MANIFOLDS["perceptrons"], random_state=0),
+    "pca scorer": ManifoldScorer(PCA(5), random_state=0),
+}
+ALL = {**MANIFOLDS, **GENERATORS, **SCORERS}
+PER_ROW = ("transform", "inverse_transform", "reconstruction_error", "score_samples")
+
+
+@cache
+def fitted(name):
+    """Return the estimator fitted on all rows; not to be changed."""
+    return clone(ALL[name]).fit(X, Y)
+
+
+def answers(estimator, rows=X):
+    """Return everything that a fitted estimator says, by name."""
+    found = {}
+    for method in (*PER_ROW, "decision_function", "predict", "pvalue", "score"):
+        if method == "inverse_transform" and hasattr(estimator, method):
+            found[method] = estimator.inverse_transform(estimator.transform(rows))
+        elif hasattr(estimator, method):
+            found[method] = getattr(estimator, method)(rows)
+    if hasattr(estimator, "sample"):
+        found["sample"] = estimator.sample(20, random_state=0)
+    for network in getattr(estimator, "_networks", ()):
+        for key, tensor in getattr(estimator, network).state_dict().items():
+            found[f"{network}.{key}"] = tensor.numpy()
+    return found
+
+
+def assert_same_answers(one, other, rows=X):
+    ours, theirs = answers(one, rows), answers(other, rows)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert_array_equal(ours[name], theirs[name], err_msg=name, strict=True)
+
+
+def test_every_public_estimator_is_under_contract():
+    public = {
+        it
+        for it in map(manifoldgen.__getattr__, manifoldgen._HOMES)
+        if isinstance(it, type) and issubclass(it, BaseEstimator)
+    }
+    assert public - {GenerativePipeline} == {type(it) for it in ALL.values()}
+
+
+# ------------------------------------------------------------- shapes, types, rows
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_there_and_back_in_float32(name, dtype):
+    manifold = fitted(name)
+    Z = manifold.transform(X.astype(dtype))
+    back = manifold.inverse_transform(Z)
+    assert Z.shape == (len(X), manifold.n_components)
+    assert back.shape == X.shape
+    assert Z.dtype == back.dtype == np.float32
+    assert manifold.reconstruction_error(X).dtype == np.float64
+    assert isinstance(manifold.score(X), float)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_are_float64(name, dtype):
+    scorer = fitted(name)
+    scores = scorer.score_samples(X.astype(dtype))
+    assert scores.shape == (len(X),)
+    assert scores.dtype == np.float64
+    assert_array_equal(
+        scorer.decision_function(X), scorer.score_samples(X) - scorer.offset_
+    )
+    assert_array_equal(
+        scorer.predict(X), np.where(scorer.decision_function(X) < 0, -1, 1)
+    )
+    assert isinstance(scorer.score(X), float)
+
+
+# scikit-learn's PCA multiplies whole batches, so a scorer on top of it is left out
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [name for name in ALL if name != "pca scorer"])
+def test_a_row_is_the_same_bits_alone_in_a_batch_and_elsewhere(name, dtype, n_threads):
+    estimator = fitted(name)
+    rows = X.astype(dtype)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with threadpool_limits(n_threads):
+            for method in PER_ROW:
+                if not hasattr(estimator, method):
+                    continue
+                call, given = getattr(estimator, method), rows
+                if method == "inverse_transform":
+                    given = estimator.transform(rows).astype(dtype)
+                whole = call(given)
+                for start, stop in [(0, 1), (5, 6), (85, 86), (171, 174), (255, 257)]:
+                    assert_array_equal(call(given[start:stop]), whole[start:stop])
+                assert_array_equal(call(given[7:]), whole[7:])
+                assert_array_equal(call(given[::-1])[::-1], whole)
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_networks_answer_alike_for_any_number_of_threads(name):
+    manifold, before = fitted(name), torch.get_num_threads()
+    found = []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        try:
+            Z = manifold.transform(X)
+            found.append((Z, manifold.inverse_transform(Z)))
+        finally:
+            torch.set_num_threads(before)
+    for Z, back in found[1:]:
+        assert_array_equal(Z, found[0][0])
+        assert_array_equal(back, found[0][1])
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_fit_transform_is_fit_then_transform(name):
+    Z = clone(MANIFOLDS[name]).fit_transform(X, Y)
+    assert_array_equal(Z, fitted(name).transform(X), strict=True)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_float32_rows_give_what_their_float64_copies_give(name):
+    # fit on the same values in two widths: moments are taken in float64 from both
+    rows = X.astype(np.float32)
+    narrow = clone(ALL[name]).fit(rows, Y)
+    wide = clone(ALL[name]).fit(rows.astype(np.float64), Y)
+    ours, theirs = answers(narrow, rows), answers(wide, rows)
+    for key in ours.keys() - {"predict", "pvalue"}:  # ranks may flip on rounding
+        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-4)
+
+
+# ------------------------------------------------------------------------- sampling
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_counts_type_and_seed_of_samples(name):
+    generator = fitted(name)
+    assert generator.sample().shape == (1, 64)
+    for n in (1, 2, 255, 256, 257, 600):
+        rows = generator.sample(n, random_state=3)
+        assert rows.shape == (n, 64)
+        assert rows.dtype == np.float32
+    assert_array_equal(generator.sample(9, random_state=3), rows[:9])
+    assert_array_equal(
+        generator.sample(9, random_state=np.random.RandomState(3)), rows[:9]
+    )
+    assert not np.array_equal(generator.sample(9, random_state=4), rows[:9])
+    assert not np.array_equal(generator.sample(9), generator.sample(9))
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_random_state_that_is_handed_over_advances(name):
+    generator, rng = fitted(name), np.random.RandomState(0)
+    first, second = (generator.sample(4, random_state=rng) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5, True, "3"])
+def test_n_samples_that_is_no_count(n_samples):
+    with pytest.raises((TypeError, ValueError), match="n_samples must be an int >= 1"):
+        fitted("gan").sample(n_samples)
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_frame_gives_a_frame(name, library):
+    columns = [f"pixel {i}" for i in range(64)]
+    if library is pd:
+        frame = pd.DataFrame(X, columns=columns)
+    else:
+        frame = pl.DataFrame(X, schema=columns)
+    generator = clone(GENERATORS[name]).fit(frame, Y)
+    for n in (1, 5, 64, 70):
+        rows = generator.sample(n, random_state=0)
+        assert isinstance(rows, library.DataFrame)
+        assert list(rows.columns) == columns
+        expected = fitted(name).sample(n, random_state=0)
+        assert_array_equal(rows.to_numpy(), expected, strict=True)
+
+
+def test_a_frame_whose_columns_are_numbers():
+    frame = pd.DataFrame(X[:, :3], columns=[3, 7, 9])
+    rows = LatentGAN(max_epochs=1).fit(frame).sample(2)
+    assert isinstance(rows, pd.DataFrame)
+    assert list(rows.columns) == [3, 7, 9]
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (4, 4, 4)])
+@pytest.mark.parametrize("name", ALL)
+def test_images_are_rows_and_come_back_as_images(name, shape):
+    estimator = clone(ALL[name])
+    if name == "convolutions":
+        estimator.set_params(image_shape=None)
+    images = X.reshape(-1, *shape)
+    estimator.fit(images, Y)
+    assert estimator.n_features_in_ == 64
+    if hasattr(estimator, "inverse_transform"):
+        Z = estimator.transform(images)
+        assert Z.shape == (len(X), estimator.n_components)
+        assert estimator.inverse_transform(Z).shape == images.shape
+        assert estimator.reconstruction_error(images).shape == (len(X),)
+    if hasattr(estimator, "sample"):
+        assert estimator.sample(5).shape == (5, *shape)
+    if hasattr(estimator, "score_samples"):
+        assert estimator.score_samples(images).shape == (len(X),)
+    assert_array_equal(estimator.score(images), estimator.score(X))
+
+
+@pytest.mark.parametrize("name", [*GENERATORS, "perceptrons", "cross-entropy"])
+def test_images_of_bytes_stay_in_their_range(name):
+    images = np.clip(X * 255, 0, 255).astype(np.uint8).reshape(-1, 8, 8)
+    estimator = clone(ALL[name]).fit(images, Y)
+    if name in GENERATORS:
+        out = estimator.sample(300, random_state=0)
+    else:
+        far = 50 * np.random.RandomState(0).standard_normal(
+            (300, estimator.n_components)
+        )
+        out = estimator.inverse_transform(far)
+    assert out.dtype == np.float32
+    assert 0 <= out.min() < out.max() <= 255
+    assert out.max() > 100  # in the units of the images, not in those of the network
+
+
+# --------------------------------------------------- copies, containers, scikit-learn
+
+
+def by_joblib(estimator):
+    buffer = io.BytesIO()
+    joblib.dump(estimator, buffer)
+    buffer.seek(0)
+    return joblib.load(buffer)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy, by_joblib],
+    ids=["pickle", "deepcopy", "joblib"],
+)
+@pytest.mark.parametrize("name", ALL)
+def test_copies_answer_alike_and_share_nothing(name, copied):
+    estimator = fitted(name)
+    other = copied(estimator)
+    assert_same_answers(estimator, other)
+    for network in getattr(other, "_networks", ()):
+        mine = {p.data_ptr() for p in getattr(estimator, network).parameters()}
+        assert mine.isdisjoint(
+            p.data_ptr() for p in getattr(other, network).parameters()
+        )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_clone_has_the_parameters_and_nothing_learned(name):
+    other = clone(fitted(name))
+    assert str(other.get_params()) == str(ALL[name].get_params())
+    assert not [attribute for attribute in vars(other) if attribute.endswith("_")]
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_names_and_frames_of_latents(name):
+    manifold = clone(MANIFOLDS[name]).set_output(transform="pandas").fit(X)
+    names = [f"autoencodermanifold{i}" for i in range(manifold.n_components)]
+    assert list(manifold.get_feature_names_out()) == names
+    Z = manifold.transform(X)
+    assert list(Z.columns) == names
+    assert_array_equal(Z.to_numpy(), fitted(name).transform(X), strict=True)
+    assert isinstance(manifold.inverse_transform(Z), np.ndarray)
+    manifold.set_output(transform="polars")
+    assert isinstance(manifold.transform(X), pl.DataFrame)
+
+
+# ------------------------------------------------------------------------ randomness
+
+
+def global_states():
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return [
+        random.getstate(),
+        (name, tuple(keys), *rest),
+        tuple(torch.get_rng_state().tolist()),
+    ]
+
+
+@pytest.mark.parametrize("random_state", [None, 5, "instance"])
+@pytest.mark.parametrize("name", ALL)
+def test_global_generators_are_left_alone(name, random_state):
+    if random_state == "instance":
+        random_state = np.random.RandomState(5)
+    estimator = clone(ALL[name]).set_params(random_state=random_state)
+    before = global_states()
+
+    def unchanged_by(action):
+        assert global_states() == before, action
+
+    estimator.fit(X, Y)
+    unchanged_by("fit")
+    answers(estimator)
+    unchanged_by("answers")
+    if hasattr(estimator, "sample"):
+        estimator.sample(3)
+        unchanged_by("sample")
+    if hasattr(estimator, "partial_fit"):
+        clone(estimator).partial_fit(X).partial_fit(X)
+        unchanged_by("partial_fit")
+    if "warm_start" in estimator.get_params():
+        estimator.set_params(warm_start=True).fit(X, Y)
+        unchanged_by("warm start")
+    pickle.loads(pickle.dumps(estimator))
+    repr(estimator)
+    unchanged_by("pickle and repr")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_failed_fit_leaves_the_global_generators_alone(name):
+    before = global_states()
+    with pytest.raises(ValueError):
+        clone(ALL[name]).fit(np.full((9, 64), np.nan), Y[:9])
+    assert global_states() == before
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_seed_gives_one_fit(name):
+    np.random.rand(3), torch.rand(3), random.random()  # noqa: NPY002
+    assert_same_answers(clone(ALL[name]).fit(X, Y), fitted(name))
+    seeded = clone(ALL[name]).set_params(random_state=np.random.RandomState(0))
+    again = clone(ALL[name]).set_params(random_state=np.random.RandomState(0))
+    assert_same_answers(seeded.fit(X, Y), again.fit(X, Y))
+
+
+@pytest.mark.parametrize("name", [*MANIFOLDS, *GENERATORS])
+def test_other_seeds_give_other_networks(name):
+    other = clone(ALL[name]).set_params(random_state=1).fit(X, Y)
+    key = next(k for k in answers(other) if k.endswith("weight"))
+    assert not np.array_equal(answers(other)[key], answers(fitted(name))[key])
+
+
+def test_a_worker_fits_the_same_weights():
+    names = list(ALL)
+    found = joblib.Parallel(n_jobs=2)(
+        joblib.delayed(clone(ALL[name]).fit)(X, Y) for name in names
+    )
+    for name, estimator in zip(names, found, strict=True):
+        assert_same_answers(estimator, fitted(name))
+
+
+# ------------------------------------------------------------------------- odd data
+
+
+def odd_data():
+    rng = np.random.RandomState(0)
+    rows = rng.standard_normal((40, 4))
+    constant = rows.copy()
+    constant[:, 1] = 1e6
+    return {
+        "fewer rows than a batch": rows[:7],
+        "two rows": rows[:2],
+        "one feature": rows[:, :1],
+        "a constant column": constant,
+        "all columns constant": np.full((40, 4), 3.0),
+        "duplicates": np.repeat(rows[:5], 8, axis=0),
+        "small units": 1e-12 * rows,
+        "large units": 1e12 * rows + 1e13,
+        "integers": np.round(10 * rows).astype(int),
+        "columns in Fortran order": np.asfortranarray(rows),
+        "every other row": np.repeat(rows, 2, axis=0)[::2],
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning:sklearn")
+@pytest.mark.parametrize("data", odd_data())
+@pytest.mark.parametrize("name", ALL)
+def test_odd_data_give_finite_answers(name, data):
+    rows = odd_data()[data]
+    y = np.arange(len(rows)) % max(1, min(2, len(rows) // 2))
+    estimator = clone(ALL[name])
+    parameters = estimator.get_params()
+    narrow = min(rows.shape[1], 2)
+    if "n_components" in parameters:
+        estimator.set_params(n_components=min(parameters["n_components"], narrow))
+    if "manifold__n_components" in parameters:
+        n_components = 1 if len(rows) == 2 else narrow
+        estimator.set_params(manifold__n_components=n_components)
+    if name == "convolutions":
+        estimator.set_params(image_shape=None)
+    if name == "cross-entropy":
+        rows = (rows - rows.min()) / (np.ptp(rows) or 1)
+    estimator.fit(rows, y)
+    for method in PER_ROW:
+        if hasattr(estimator, method):
+            given = rows
+            if method == "inverse_transform":
+                given = estimator.transform(rows)
+            assert np.isfinite(getattr(estimator, method)(given)).all(), method
+    assert np.isfinite(estimator.score(rows))
+    if hasattr(estimator, "sample"):
+        drawn = estimator.sample(50, random_state=0)
+        assert np.isfinite(drawn).all()
+        for column in np.flatnonzero(np.ptp(rows, axis=0) == 0):
+            assert_array_equal(drawn[:, column], np.float32(rows[0, column]))
+
+
+@pytest.mark.parametrize("name", [*MANIFOLDS, "gan", *SCORERS])
+def test_labels_are_ignored_where_nothing_asks_for_them(name):
+    without = clone(ALL[name]).fit(X)
+    assert_same_answers(without, fitted(name))
+    strange = clone(ALL[name]).fit(X, ["text"] * len(X))
+    assert_same_answers(strange, fitted(name))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fit_does_not_change_the_rows(name):
+    rows = X.copy()
+    estimator = clone(ALL[name]).fit(rows, Y)
+    answers(estimator, rows)
+    assert_array_equal(rows, X)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_read_only_memory_maps_serve(name, tmp_path):
+    np.save(tmp_path / "rows.npy", X)
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert_same_answers(clone(ALL[name]).fit(rows, Y), fitted(name), rows)
