@@ -1,5 +1,6 @@
 """Manifolds: X -> Z -> X."""
 
-from ._autoencoder import AutoencoderManifold, AutoencoderProgram
+from ._autoencoder import AutoencoderManifold
+from ._autoencoder_program import AutoencoderProgram
 
 __all__ = ["AutoencoderManifold", "AutoencoderProgram"]

@@ -1,9 +1,9 @@
-"""The autoencoder: its program for the engine, and the estimator."""
+"""The autoencoder as an estimator."""
 
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -33,97 +33,11 @@ from ..nn import (
     MLP,
     ConvDecoder,
     ConvEncoder,
-    bind_generator,
     map_rows,
 )
 from ..nn.losses import RECONSTRUCTION
-from ..training import OPTIMIZERS, Batch, Program, make_optimizer
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-class AutoencoderProgram(Program):
-    """Reconstruct clean rows from rows with noise, through a narrow layer.
-
-    Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2)``.
-    """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        loss: Loss,
-        *,
-        noise: float = 0.0,
-        latent_penalty: float = 0.0,
-        prepare: Callable[[Tensor], Tensor] | None = None,
-        half: bool = False,
-        foreign: bool = False,
-    ) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-        self.optimizer = optimizer
-        self.loss = loss
-        self.noise = noise
-        self.latent_penalty = latent_penalty
-        self.prepare = prepare
-        self.half = half
-        self.foreign = foreign
-        self.modules = {"encoder": encoder, "decoder": decoder}
-        self.optimizers = {"optimizer": optimizer}
-        self._bound: torch.Generator | None = None
-
-    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Take one gradient step on a batch of rows."""
-        if self._bound is not generator:
-            self._bind(generator)
-        (x,) = batch
-        if self.prepare is not None:
-            x = self.prepare(x)
-        seen = x
-        if self.noise:
-            draw = torch.empty_like(x).normal_(generator=generator)
-            seen = x + self.noise * draw
-        with self._autocast(x):
-            z = self.encoder(seen)
-            loss = self.loss(self.decoder(z), x)
-            if self.latent_penalty:
-                loss = loss + self.latent_penalty * z.square().mean()
-        self.optimizer.zero_grad(set_to_none=False)
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.detach()}
-
-    def validate(self, rows: Batch) -> dict[str, Tensor]:
-        """Return the mean loss of clean rows."""
-        self._set_training(False)
-        total = torch.zeros((), device=rows[0].device)
-        with torch.no_grad():
-            for x in rows[0].split(1024):
-                if self.prepare is not None:
-                    x = self.prepare(x)
-                z = self.encoder(x)
-                loss = self.loss(self.decoder(z), x)
-                loss = loss + self.latent_penalty * z.square().mean()
-                total += loss * (len(x) / len(rows[0]))
-        self._set_training(True)
-        return {"loss": total}
-
-    def _bind(self, generator: torch.Generator) -> None:
-        for module in self.modules.values():
-            bind_generator(module, generator)
-        self._set_training(True)
-        self._bound = generator
-
-    def _set_training(self, mode: bool) -> None:
-        self.encoder.train(mode)
-        self.decoder.train(mode)
-
-    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
-        if not self.half:
-            return nullcontext()
-        return torch.autocast(x.device.type, dtype=torch.bfloat16)
+from ..training import OPTIMIZERS, make_optimizer
+from ._autoencoder_program import AutoencoderProgram, Loss
 
 
 class AutoencoderManifold(BaseManifold):

@@ -1,5 +1,6 @@
 """Networks: torch alone, no scikit-learn."""
 
+from .explicit import LOSS_AND_SLOPE, ExplicitPasses
 from .inference import map_rows
 from .modules import (
     ACTIVATIONS,
@@ -13,11 +14,13 @@ from .modules import (
 
 __all__ = [
     "ACTIVATIONS",
+    "LOSS_AND_SLOPE",
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
     "Critic",
     "Dropout",
+    "ExplicitPasses",
     "bind_generator",
     "map_rows",
 ]

@@ -92,11 +92,21 @@ class MLP(nn.Module):
         self.activation = activation
         self.dropout = Dropout(dropout)
 
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The linear layers, from input to output."""
+        return cast(list[nn.Linear], list(self.layers))
+
+    @property
+    def activate(self) -> Callable[[Tensor], Tensor]:
+        """The function between two layers."""
+        return _ACTIVATIONS[self.activation]
+
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n, sizes[0]) to rows of shape (n, sizes[-1])."""
-        activate = _ACTIVATIONS[self.activation]
+        activate = self.activate
         drop = self.dropout if self.training and self.dropout.p else None
-        *hidden, last = cast(list[nn.Linear], list(self.layers))
+        *hidden, last = self.linears
         for layer in hidden:
             x = activate(F.linear(x, layer.weight, layer.bias))
             if drop is not None:

@@ -1,0 +1,133 @@
+"""What an autoencoder is to the engine."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..nn import LOSS_AND_SLOPE, MLP, ExplicitPasses, bind_generator
+from ..training import Batch, Program
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Explicit = tuple[
+    ExplicitPasses,
+    ExplicitPasses,
+    Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+]
+
+
+class AutoencoderProgram(Program):
+    """Reconstruct clean rows from rows with noise, through a narrow layer.
+
+    Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2)``.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        *,
+        noise: float = 0.0,
+        latent_penalty: float = 0.0,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+        half: bool = False,
+        foreign: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.optimizer = optimizer
+        self.loss = loss
+        self.noise = noise
+        self.latent_penalty = latent_penalty
+        self.prepare = prepare
+        self.half = half
+        self.foreign = foreign
+        self.modules = {"encoder": encoder, "decoder": decoder}
+        self.optimizers = {"optimizer": optimizer}
+        self._bound: torch.Generator | None = None
+        self._explicit = self._written_out()
+
+    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take one gradient step on a batch of rows."""
+        if self._bound is not generator:
+            self._bind(generator)
+        (x,) = batch
+        if self.prepare is not None:
+            x = self.prepare(x)
+        seen = x
+        if self.noise:
+            draw = torch.empty_like(x).normal_(generator=generator)
+            seen = x + self.noise * draw
+        backward = self._backward if self._explicit is None else self._backward_explicit
+        loss = backward(seen, x)
+        self.optimizer.step()
+        return {"loss": loss}
+
+    def _backward(self, seen: Tensor, x: Tensor) -> Tensor:
+        """Return the loss, its gradients left in the parameters."""
+        with self._autocast(x):
+            z = self.encoder(seen)
+            loss = self.loss(self.decoder(z), x)
+            if self.latent_penalty:
+                loss = loss + self.latent_penalty * z.square().mean()
+        self.optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        return loss.detach()
+
+    def _backward_explicit(self, seen: Tensor, x: Tensor) -> Tensor:
+        """Do the same without autograd."""
+        assert self._explicit is not None
+        encoder, decoder, loss_and_slope = self._explicit
+        z, encoder_trace = encoder.forward(seen)
+        output, decoder_trace = decoder.forward(z)
+        loss, slope = loss_and_slope(output, x)
+        slope = decoder.backward(slope, decoder_trace, to_input=True)
+        if self.latent_penalty:
+            loss = loss + self.latent_penalty * z.square().mean()
+            slope = slope + z * (2.0 * self.latent_penalty / z.numel())
+        encoder.backward(slope, encoder_trace, to_input=False)
+        return loss
+
+    def _written_out(self) -> Explicit | None:
+        """Return the explicit passes where perceptrons and loss have them."""
+        networks = (self.encoder, self.decoder)
+        if self.half or self.loss not in LOSS_AND_SLOPE:
+            return None
+        if not all(type(part) is MLP and not part.dropout.p for part in networks):
+            return None
+        passes = [ExplicitPasses(cast(MLP, part)) for part in networks]
+        return passes[0], passes[1], LOSS_AND_SLOPE[self.loss]
+
+    def validate(self, rows: Batch) -> dict[str, Tensor]:
+        """Return the mean loss of clean rows."""
+        self._set_training(False)
+        total = torch.zeros((), device=rows[0].device)
+        with torch.no_grad():
+            for x in rows[0].split(1024):
+                if self.prepare is not None:
+                    x = self.prepare(x)
+                z = self.encoder(x)
+                loss = self.loss(self.decoder(z), x)
+                loss = loss + self.latent_penalty * z.square().mean()
+                total += loss * (len(x) / len(rows[0]))
+        self._set_training(True)
+        return {"loss": total}
+
+    def _bind(self, generator: torch.Generator) -> None:
+        for module in self.modules.values():
+            bind_generator(module, generator)
+        self._set_training(True)
+        self._bound = generator
+
+    def _set_training(self, mode: bool) -> None:
+        self.encoder.train(mode)
+        self.decoder.train(mode)
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        if not self.half:
+            return nullcontext()
+        return torch.autocast(x.device.type, dtype=torch.bfloat16)
