@@ -1,6 +1,5 @@
 """Networks applied to rows so that a row's answer never depends on its batch."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,35 +13,15 @@ CPU_BLOCK = 256
 ACCELERATOR_BLOCK = 8192
 
 
-class _OneThread:
-    """Keeps torch on one CPU thread while anybody is inside.
-
-    The number of threads belongs to the whole process, so the first who enters lowers
-    it and the last who leaves puts it back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._n_threads = 1
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if self._n_inside == 0:
-                self._n_threads = torch.get_num_threads()
-                torch.set_num_threads(1)
-            self._n_inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._n_inside -= 1
-                if self._n_inside == 0:
-                    torch.set_num_threads(self._n_threads)
-
-
-_one_thread = _OneThread()
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one CPU thread for what the calling thread asks of it."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def map_rows(
@@ -80,7 +59,7 @@ def map_rows(
     on_cpu = torch.device(device).type == "cpu"
     block = CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK
     parts = []
-    with torch.inference_mode(), _one_thread() if on_cpu else nullcontext():
+    with torch.inference_mode(), one_thread() if on_cpu else nullcontext():
         for start in range(0, max(len(rows), 1), block):
             part = rows[start : start + block]
             count = len(part)

@@ -1,0 +1,252 @@
+"""Networks against torch's own layers, autograd and arithmetic."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from manifoldgen.nn import (
+    ACTIVATIONS,
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    Critic,
+    Dropout,
+    bind_generator,
+)
+
+
+def stream(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+TORCH_ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 7, 3), (1, 4, 4, 1)])
+def test_a_perceptron_is_a_sequence_of_layers(activation, sizes):
+    network = MLP(sizes, activation, generator=stream())
+    parts = []
+    for n_in, n_out in pairwise(sizes):
+        parts += [nn.Linear(n_in, n_out), TORCH_ACTIVATIONS[activation]()]
+    reference = nn.Sequential(*parts[:-1])
+    values = list(network.parameters())
+    for mine, theirs in zip(values, reference.parameters(), strict=True):
+        theirs.data = mine.detach().clone()
+    x = torch.randn(11, sizes[0], generator=stream(1))
+    torch.testing.assert_close(network(x), reference(x), rtol=1e-6, atol=1e-6)
+    network(x).square().sum().backward()
+    reference(x).square().sum().backward()
+    for mine, theirs in zip(values, reference.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_he_weights_and_zero_biases():
+    network = MLP((200, 300, 100), generator=stream())
+    for layer, fan_in in zip(network.layers, (200, 300), strict=True):
+        bound = math.sqrt(6 / fan_in)
+        assert float(layer.weight.detach().abs().max()) <= bound
+        # uniform on [-b, b]: standard deviation b / sqrt(3), known to 0.5 % here
+        std = float(layer.weight.detach().std())
+        assert std == pytest.approx(math.sqrt(2 / fan_in), rel=0.02)
+        assert not layer.bias.any()
+
+
+BUILDERS = {
+    "perceptron": lambda g: MLP((4, 8, 2), generator=g),
+    "critic": lambda g: Critic(4, (8,), g),
+    "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), 0.0, g),
+    "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), 0.0, g),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_weights_come_from_the_generator_alone(name):
+    before = torch.get_rng_state()
+    one, again, other = (
+        BUILDERS[name](stream(seed)).state_dict() for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    for key in one:
+        assert torch.equal(one[key], again[key])
+        if key.endswith("weight"):
+            assert not torch.equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_parameter_gets_a_gradient(name):
+    network = BUILDERS[name](stream())
+    width = 2 if name == "decoder" else 16 if name == "encoder" else 4
+    network(torch.randn(32, width, generator=stream(1))).square().sum().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().max() > 0, key
+
+
+# --------------------------------------------------------------------------- dropout
+
+
+def test_dropout_zeroes_a_share_and_keeps_the_mean():
+    layer = Dropout(0.3)
+    layer.generator = stream()
+    out = layer(torch.ones(200, 500))
+    values = out.unique()
+    torch.testing.assert_close(values, torch.tensor([0.0, 1 / 0.7]))
+    # 100,000 coins: standard errors 0.0014 of the share and 0.0021 of the mean
+    assert float((out == 0).float().mean()) == pytest.approx(0.3, abs=0.007)
+    assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_dropout_draws_from_its_generator_alone():
+    x, before = torch.ones(50, 50), torch.get_rng_state()
+    network = nn.Sequential(Dropout(0.5), nn.Identity(), Dropout(0.5))
+    bind_generator(network, stream(3))
+    one = network(x)
+    assert not torch.equal(one, network(x))
+    bind_generator(network, stream(3))
+    assert torch.equal(one, network(x))
+    bind_generator(network, stream(4))
+    assert not torch.equal(one, network(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_rests_in_evaluation():
+    layer = Dropout(0.9).eval()
+    x = torch.randn(4, 4, generator=stream())
+    assert layer(x) is x
+    assert Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize(
+    ("network", "width"),
+    [
+        (MLP((6, 50, 50, 3), dropout=0.5), 6),
+        (ConvEncoder((1, 4, 4), 3, (20,), 0.5), 16),
+        (ConvDecoder((1, 4, 4), 3, (20,), 0.5), 3),
+    ],
+    ids=["perceptron", "encoder", "decoder"],
+)
+def test_dropout_is_at_work_inside_the_networks(network, width):
+    x = torch.randn(4, width, generator=stream())
+    bind_generator(network.train(), stream(1))
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+
+
+# ---------------------------------------------------------------------------- critic
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (9, 5, 6)])
+def test_the_critic_is_a_leaky_perceptron(hidden_sizes):
+    critic = Critic(4, hidden_sizes, stream()).double()
+    reference = MLP((4, *hidden_sizes, 1), "leaky_relu").double()
+    reference.load_state_dict(critic.state_dict())
+    x = torch.randn(6, 4, dtype=torch.float64, generator=stream(1))
+    torch.testing.assert_close(critic(x), reference(x)[:, 0])
+    torch.testing.assert_close(critic.value_and_input_gradient(x)[0], critic(x))
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (9, 5, 6)])
+def test_the_input_gradient_is_that_of_autograd(hidden_sizes):
+    critic = Critic(4, hidden_sizes, stream()).double()
+    with torch.no_grad():
+        for p in critic.parameters():
+            p += 0.1 * torch.randn(p.shape, dtype=p.dtype, generator=stream(2))
+    x = torch.randn(20, 4, dtype=torch.float64, generator=stream(1))
+    _, gradient = critic.value_and_input_gradient(x)
+    x.requires_grad_(True)
+    (expected,) = torch.autograd.grad(critic(x).sum(), x)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(7,), (9, 5, 6)])
+def test_the_penalty_has_the_second_order_gradients_of_autograd(hidden_sizes):
+    critic = Critic(4, hidden_sizes, stream()).double()
+    with torch.no_grad():
+        for layer in critic.layers:
+            layer.bias.normal_(generator=stream(2))
+    parameters = list(critic.parameters())
+    x = torch.randn(20, 4, dtype=torch.float64, generator=stream(1))
+
+    def slopes(penalty, value):
+        loss = value.square().mean() + penalty
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    value, gradient = critic.value_and_input_gradient(x)
+    found = slopes(gradient.square().sum(1).mean(), value)
+    x.requires_grad_(True)
+    value = critic(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    expected = slopes(gradient.square().sum(1).mean(), value)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
+
+
+# ---------------------------------------------------------------------- convolutions
+
+SHAPES = [
+    (1, 8, 8),
+    (3, 7, 5),
+    (1, 1, 9),
+    (2, 13, 1),
+    (1, 1, 1),
+    (1, 28, 28),
+    (4, 2, 3),
+]
+
+
+@pytest.mark.parametrize("channels", [(), (4,), (4, 6, 8)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_size_there_and_back(shape, channels):
+    encoder = ConvEncoder(shape, 2, channels, generator=stream())
+    decoder = ConvDecoder(shape, 2, channels, generator=stream())
+    x = torch.randn(5, math.prod(shape), generator=stream(1))
+    z = encoder(x)
+    assert z.shape == (5, 2)
+    assert decoder(z).shape == x.shape
+
+
+def test_an_encoder_without_convolutions_is_linear():
+    encoder = ConvEncoder((2, 3, 3), 4, (), generator=stream())
+    x = torch.randn(5, 18, generator=stream(1))
+    torch.testing.assert_close(encoder(x), encoder.head(x))
+
+
+def test_the_encoder_sees_rows_as_channels_height_width():
+    # one convolution, whose only weight that is not 0 is the centre: a pick of pixels
+    encoder = ConvEncoder((2, 4, 4), 4, (1,), generator=stream())
+    with torch.no_grad():
+        (layer,) = encoder.convolutions
+        layer.weight.zero_()
+        layer.weight[0, 1, 1, 1] = 1.0
+        encoder.head.weight.copy_(torch.eye(4))
+    image = torch.arange(32.0).reshape(1, 2, 4, 4)
+    expected = image[:, 1, ::2, ::2].flatten(1)
+    torch.testing.assert_close(encoder(image.flatten(1)), expected)
+
+
+def test_the_decoder_enlarges_by_nearest_neighbours():
+    decoder = ConvDecoder((1, 5, 4), 6, (1,), generator=stream())
+    assert decoder.start == (1, 3, 2)
+    with torch.no_grad():
+        decoder.head.weight.copy_(torch.eye(6))
+        (layer,) = decoder.convolutions
+        layer.weight.zero_()
+        layer.weight[0, 0, 1, 1] = 1.0
+    small = np.arange(6.0).reshape(3, 2)
+    rows, columns = np.arange(5) * 3 // 5, np.arange(4) * 2 // 4
+    out = decoder(torch.tensor(small, dtype=torch.float32).reshape(1, 6))
+    np.testing.assert_array_equal(
+        out.detach().numpy().reshape(5, 4), small[np.ix_(rows, columns)]
+    )
