@@ -58,11 +58,13 @@ def one_run(split: int, seed: int, n_components: int) -> dict[str, dict[str, flo
     seconds = time.perf_counter() - start
     manifold, n = pipe[:-1], len(held_out)
     latents = manifold.transform(train)
-    # the real rows are the training rows nearest in number, as if they were generated
     rng = np.random.RandomState(seed)
+    real = figures(train, held_out, train[rng.permutation(len(train))[:n]])
+    # training rows are copies of themselves; held-out ones say what chance gives
+    real["near_copies"] = near_copy_share(train, held_out)
     found = {
         "LatentGAN": figures(train, held_out, pipe.sample(n, random_state=seed)),
-        "real rows": figures(train, held_out, train[rng.permutation(len(train))[:n]]),
+        "real rows": real,
     }
     for name, k in (("Gaussian", 1), ("GaussianMixture(10)", 10)):
         mixture = GaussianMixture(k, random_state=seed).fit(latents)
