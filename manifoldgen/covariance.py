@@ -1,30 +1,20 @@
 """Streaming moments, shrinkage, whitening and squared Mahalanobis distances."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, rq, solve_triangular
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from ._threads import map_on_threads, narrow_blas
 
 _BLOCK_ROWS = 1024
 _THREAD_ROWS = 16 * _BLOCK_ROWS
 _PADDED_ROWS, _PADDED_COLUMNS = 256, 16
 _PANELS = 4
 _FEW_PRODUCTS = 10**9  # a few milliseconds in float64
-_WIDE = 512  # columns from which BLAS itself keeps all cores busy
-
-# The number of BLAS threads belongs to the process: two who lower and restore it at
-# once would leave it low.
-_BLAS_LIMIT = Lock()
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -144,7 +134,15 @@ def moments(X: NDArray[Any]) -> Moments:
 
 
 def _reference_row(X: NDArray[Any]) -> NDArray[Any]:
-    """Return the column medians of three rows: no single far row can be chosen."""
+    """Return zeros where no column is far from 0, else medians of three rows.
+
+    By the median no single far row becomes the reference.
+    """
+    sample = X[:: max(1, len(X) // 1024)]
+    with np.errstate(over="ignore"):
+        near_zero = np.abs(sample.mean(axis=0)) <= sample.std(axis=0)
+    if near_zero.all():
+        return np.zeros(X.shape[1], X.dtype)
     return np.median(X[[0, len(X) // 2, -1]], axis=0).astype(X.dtype)
 
 
@@ -166,6 +164,7 @@ def _sums_about(
     n_features = X.shape[1]
     total, scatter = np.zeros(n_features), np.zeros((n_features, n_features))
     centre = reference.astype(dtype)
+    as_they_are = X.dtype == dtype and not centre.any()
     # Wide scatters are big: fewer are added up.
     n_block = max(_BLOCK_ROWS, n_features)
     ones = np.ones(n_block, dtype)
@@ -176,47 +175,20 @@ def _sums_about(
         buffer = np.empty((min(n_block, len(part)), n_features), dtype)
         for first in range(0, len(part), n_block):
             block = part[first : first + n_block]
-            rows = np.subtract(block, centre, out=buffer[: len(block)])
+            rows = block
+            if not as_they_are:
+                rows = np.subtract(block, centre, out=buffer[: len(block)])
             with np.errstate(over="ignore", invalid="ignore"):
                 part_total += ones[: len(rows)] @ rows
                 part_scatter += rows.T @ rows
         return part_total, part_scatter
 
-    for part_total, part_scatter in _map_on_threads(
+    for part_total, part_scatter in map_on_threads(
         sums, range(0, len(X), _THREAD_ROWS), n_features
     ):
         total += part_total
         scatter += part_scatter
     return total, scatter
-
-
-def _map_on_threads(
-    function: Callable[[int], Result], starts: range, n_features: int
-) -> Iterator[Result]:
-    """Map in order, on as many threads as BLAS may use, each with a BLAS of its own.
-
-    Products of narrow blocks are too small for BLAS to share out, and where other
-    processes want the cores its threads wait for each other for longer than they work.
-    """
-    if n_features >= _WIDE:
-        yield from map(function, starts)
-        return
-    with _BLAS_LIMIT:
-        blas = _blas()
-        width = max((library["num_threads"] for library in blas.info()), default=1)
-        with blas.limit(limits=1):
-            if len(starts) < 2 or width < 2:
-                yield from map(function, starts)
-                return
-            with ThreadPoolExecutor(width) as pool:
-                # A wave at a time, to hold few results at once.
-                for wave in range(0, len(starts), width):
-                    yield from pool.map(function, starts[wave : wave + width])
-
-
-@cache
-def _blas() -> Any:
-    return ThreadpoolController().select(user_api="blas")
 
 
 def oas_shrinkage(covariance: NDArray[np.float64], n_samples: int) -> float:
@@ -341,29 +313,37 @@ def whitening_matrix(
     Examples
     --------
     >>> import numpy as np
-    >>> whitening, log_determinant = whitening_matrix(np.diag([4.0, 0.25]), ridge=0)
+    >>> whitening, log_determinant = whitening_matrix(np.diag([4.0, 1.0]), ridge=0)
     >>> whitening
     array([[0.5, 0. ],
-           [0. , 2. ]])
-    >>> log_determinant
-    0.0
+           [0. , 1. ]])
+    >>> round(log_determinant, 6)
+    1.386294
     """
     added = ridge_variances(covariance, ridge)
     variances = np.maximum(covariance.diagonal(), 0.0) + added
     scale = np.sqrt(np.where(variances > 0, variances, 1.0))
     regular = covariance / np.outer(scale, scale)
     np.fill_diagonal(regular, 1.0)
-    try:
-        lower = cholesky(regular, lower=True, overwrite_a=False)
-        root = solve_triangular(lower, np.eye(len(scale)), lower=True).T
-        log_determinant = 2 * float(np.log(lower.diagonal()).sum())
-    except np.linalg.LinAlgError:
-        values, vectors = eigh(regular)
-        values = np.maximum(values, max(ridge, len(scale) * np.finfo(float).eps))
-        root = rq(vectors / np.sqrt(values), mode="r")
-        log_determinant = float(np.log(values).sum())
+    with narrow_blas(len(scale)):
+        root = _inverse_root(regular, ridge)
     whitening = np.ascontiguousarray(root / scale[:, None])
-    return whitening, log_determinant + 2 * float(np.log(scale).sum())
+    # The determinant of a triangular matrix is the product of its diagonal.
+    return whitening, -2 * float(np.log(np.abs(whitening.diagonal())).sum())
+
+
+def _inverse_root(matrix: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return upper triangular R with ``R Rᵀ`` the inverse of a symmetric matrix.
+
+    An indefinite matrix is first made definite: no eigenvalue is below `least`.
+    """
+    try:
+        lower = cholesky(matrix, lower=True)
+        return solve_triangular(lower, np.eye(len(matrix)), lower=True).T
+    except np.linalg.LinAlgError:
+        values, vectors = eigh(matrix)
+        values = np.maximum(values, max(least, len(matrix) * np.finfo(float).eps))
+        return rq(vectors / np.sqrt(values), mode="r")
 
 
 def squared_distances(
@@ -425,7 +405,7 @@ def squared_distances(
         return out[: len(part)]
 
     starts = range(0, len(X), _THREAD_ROWS)
-    return np.concatenate(list(_map_on_threads(distances, starts, n_features)))
+    return np.concatenate(list(map_on_threads(distances, starts, n_features)))
 
 
 def _padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.covariance import OAS, EmpiricalCovariance
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from manifoldgen._threads import map_on_threads
 from manifoldgen.covariance import (
     Moments,
     leave_one_out,
@@ -132,6 +133,18 @@ def test_concurrent_calls_leave_the_threads_of_blas_as_they_were():
         results = list(pool.map(moments, [X] * 8))
     assert blas_threads() == before
     assert all(np.array_equal(r.scatter, results[0].scatter) for r in results)
+
+
+def test_an_error_on_a_thread_leaves_blas_as_it_was():
+    before = blas_threads()
+
+    def fail(start):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_on_threads(fail, range(5), n_features=3))
+    assert blas_threads() == before
+    assert list(map_on_threads(str, range(3), n_features=3)) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 4), (500, 10), (20, 50)])
