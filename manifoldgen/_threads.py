@@ -7,7 +7,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 _WIDE = 512  # columns from which BLAS itself keeps all cores busy
 
