@@ -62,6 +62,7 @@ class _Progress:
     patience_epoch: int = 0
     step_scale: float = 1.0
     retries: int = 0
+    weighed: bool = False
     seconds: float = 0.0
     reference: dict[str, float] = field(default_factory=dict)
 
@@ -194,8 +195,10 @@ class _Loop:
             losses = self._train()
             losses |= self._validate(last=progress.epoch + 1 == self.max_epochs)
         if self._diverged(losses):
-            self._retry(losses)
-            return
+            self._weigh_all_rows(losses)
+            if self._diverged(losses):
+                self._retry(losses)
+                return
         self.good, self.pending = self.pending, self.good
         self.pending.store()
         progress.epoch += 1
@@ -231,8 +234,10 @@ class _Loop:
         return {k: float(total) * full / n_seen for k, total in totals.items()}
 
     def _remember_start(self, losses: Mapping[str, Tensor]) -> None:
+        if self.progress.reference:
+            return
         first = {name: float(loss) for name, loss in losses.items()}
-        if not self.progress.reference and all(map(math.isfinite, first.values())):
+        if all(map(math.isfinite, first.values())):
             self.progress.reference = first
 
     def _cut_short(self, totals: Mapping[str, Tensor]) -> bool:
@@ -259,6 +264,27 @@ class _Loop:
             if not abs(loss) <= _GROWTH * max(abs(first), 1e-3):
                 return True
         return False
+
+    def _weigh_all_rows(self, losses: Mapping[str, float]) -> None:
+        """Set the bounds once more, by all rows instead of the first batch.
+
+        One outlier, which the first batch did not hold, can bring the loss to a
+        thousandfold under the best of weights.
+        """
+        progress = self.progress
+        if progress.weighed or not all(map(math.isfinite, losses.values())):
+            return
+        progress.weighed = True
+        reached = Snapshot(self.program.weights())
+        self.good.restore()
+        with self._shielded():
+            trained = float(self.program.validate(self.tensors)["loss"])
+            found = dict.fromkeys(losses, trained) | self._validate(last=False)
+        reached.restore()
+        for name, loss in found.items():
+            first = abs(progress.reference.get(name, 0.0))
+            if abs(loss) > first and math.isfinite(loss):
+                progress.reference[name] = abs(loss)
 
     def _retry(self, losses: Mapping[str, float]) -> None:
         progress = self.progress

@@ -233,9 +233,20 @@ def test_retries_are_counted_over_the_whole_run():
 
 
 def test_a_validation_loss_that_diverges_counts_too():
-    program = Counter(epoch_loss=lambda n: 1.0 if n == 1 else 1e6)
+    program = Counter()
+    program.epoch_loss = lambda n: 1.0 if program.weight <= 2 else 1e6
     with pytest.raises(TrainingDivergedError, match="validation_loss=1e"):
         train(program, validate=True, max_epochs=3)
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_an_outlier_that_the_first_batch_did_not_hold_is_no_divergence(validate):
+    # under any weights the rows have a mean loss of 5,000, the first batch has 1
+    program = Counter(lambda n: 1.0 if n % 2 else 9999.0, lambda n: 5000.0)
+    outcome = train(program, validate=validate, max_epochs=3)
+    np.testing.assert_array_equal(outcome.history["loss"], [5000.0] * 3)
+    assert set(program.rates) == {2.0}
+    assert program.weight == (2 if validate else 6)
 
 
 def test_moments_are_forgotten_with_the_bad_weights():
