@@ -236,7 +236,7 @@ def test_a_validation_loss_that_diverges_counts_too():
     program = Counter()
     program.epoch_loss = lambda n: 1.0 if program.weight <= 2 else 1e6
     with pytest.raises(TrainingDivergedError, match="validation_loss=1e"):
-        train(program, validate=True, max_epochs=3)
+        train(program, validate=True, max_epochs=6)
 
 
 @pytest.mark.parametrize("validate", [True, False])
