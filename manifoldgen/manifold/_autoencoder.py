@@ -271,6 +271,9 @@ class AutoencoderManifold(BaseManifold):
             rows = self._validate_rows(X, reset=True, n_min=2)
             held = None if X_val is None else self._validate_rows(X_val, reset=False)
             self._check_parameters(rows)
+            if self.loss == "bce" and held is not None:
+                is_uint8 = rows.dtype == np.uint8
+                _check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
             self.device_ = str(resolve_device(self.device))
             rng, checkpoint = self._open_run(fitted, X=rows, X_val=held)
             train = rows
@@ -365,14 +368,15 @@ class AutoencoderManifold(BaseManifold):
             check_choice("loss", self.loss, tuple(RECONSTRUCTION))
         for name in ("encoder", "decoder"):
             network = getattr(self, name)
-            if network is not None and not callable(network):
+            instance = isinstance(network, nn.Module)
+            if network is not None and (instance or not callable(network)):
                 raise TypeError(
                     f"{name} must be None or a class, called with two widths, got "
                     f"{network!r}. Pass the class itself, not an instance."
                 )
         self._check_training()
         if self.loss == "bce":
-            _check_unit_range(rows)
+            _check_unit_range("X", rows, 1.0)
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
         """Return (channels, height, width) of a row and check that it fits."""
@@ -556,14 +560,12 @@ class AutoencoderManifold(BaseManifold):
         return torch.sigmoid(out) if self.loss == "bce" else out
 
 
-def _check_unit_range(rows: NDArray[Any]) -> None:
-    if rows.dtype == np.uint8:
-        return
+def _check_unit_range(name: str, rows: NDArray[Any], top: float) -> None:
     low, high = rows.min(), rows.max()
-    if low < 0 or high > 1:
+    if rows.dtype != np.uint8 and (low < 0 or high > top):
         raise ValueError(
-            f"loss='bce' needs data in [0, 1], got values in [{low:g}, {high:g}]. Put "
-            "a MinMaxScaler before, or use loss='mse'."
+            f"loss='bce' needs data in [0, {top:g}], got values of {name} in "
+            f"[{low:g}, {high:g}]. Put a MinMaxScaler before, or use loss='mse'."
         )
 
 

@@ -95,12 +95,16 @@ class AutoencoderProgram(Program):
     def _written_out(self) -> Explicit | None:
         """Return the explicit passes where perceptrons and loss have them."""
         networks = (self.encoder, self.decoder)
-        if self.half or self.loss not in LOSS_AND_SLOPE:
+        # by identity: a callable of the user's may be equal to others, or unhashable
+        known = [both for loss, both in LOSS_AND_SLOPE.items() if loss is self.loss]
+        if self.half or not known:
             return None
         if not all(type(part) is MLP and not part.dropout.p for part in networks):
             return None
+        if any(p.grad is None for part in networks for p in part.parameters()):
+            return None
         passes = [ExplicitPasses(cast(MLP, part)) for part in networks]
-        return passes[0], passes[1], LOSS_AND_SLOPE[self.loss]
+        return passes[0], passes[1], known[0]
 
     def validate(self, rows: Batch) -> dict[str, Tensor]:
         """Return the mean loss of clean rows."""
