@@ -313,10 +313,15 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             fitted = self._fitted_before()
             rows = self._validate_rows(X, reset=True, n_min=2)
             self._check_parameters()
+            self.__dict__.pop("classes_", None)
+            self.__dict__.pop("class_prior_", None)
             codes = self._encode_labels(y, len(rows)) if self.conditional else None
             self.device_ = str(resolve_device(self.device))
             rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
             kept, out = self._split(len(rows), rng)
+            if codes is not None:  # a class that is held out whole would not be learned
+                lost = ~np.isin(codes[out], codes[kept])
+                kept, out = np.sort(np.append(kept, out[lost])), out[~lost]
             if fitted is None:
                 self.mean_, self.scale_ = column_moments(rows)
                 self._is_uint8 = rows.dtype == np.uint8
@@ -365,8 +370,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     ) -> NDArray[np.float32]:
         if y is not None and not self.conditional:
             raise ValueError(
-                f"y={y[0]!r} was asked of a LatentGAN that was fitted without labels. "
-                "Set conditional=True and fit it on X and y."
+                f"y={y.tolist()[0]!r} was asked of a LatentGAN that was fitted without "
+                "labels. Set conditional=True and fit it on X and y."
             )
         codes = self._draw_codes(n_samples, y, rng) if self.conditional else None
         noise = rng.standard_normal((n_samples, self._noise_width()))
@@ -409,9 +414,10 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             labels, return_inverse=True, return_counts=True
         )
         if counts.min() < 2:
+            rare = self.classes_.tolist()[counts.argmin()]
             raise ValueError(
                 "conditional=True needs 2 rows of each class at least, got one of "
-                f"y={self.classes_[counts.argmin()]!r}. Drop the class or add rows."
+                f"y={rare!r}. Drop the class or add rows."
             )
         self.class_prior_ = counts / n
         return codes
