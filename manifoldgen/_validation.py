@@ -66,7 +66,7 @@ def check_float32_range(name: str, rows: NDArray[Any]) -> None:
     if rows.dtype.itemsize <= 4 or rows.dtype.kind != "f":
         return
     high = max(float(rows.max()), -float(rows.min()))
-    if high > np.finfo(np.float32).max:
+    if high > float(np.finfo(np.float32).max):
         raise ValueError(
             f"{name} must hold values that float32 can hold, up to 3.4e38, got one of "
             f"size {high:.3g}. Divide {name} by a constant first."
