@@ -27,6 +27,7 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
 )
+from manifoldgen.exceptions import DeviceWarning
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -510,3 +511,64 @@ def test_read_only_memory_maps_serve(name, tmp_path):
     np.save(tmp_path / "rows.npy", X)
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     assert_same_answers(clone(ALL[name]).fit(rows, Y), fitted(name), rows)
+
+
+# ---------------------------------------------------------------------- accelerators
+
+
+TRAINED = [*MANIFOLDS, *GENERATORS]
+
+
+@cache
+def fitted_on(name, device):
+    return clone(ALL[name]).set_params(device=device).fit(X, Y)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_a_row_is_nearly_the_same_in_any_batch_on_an_accelerator(name, accelerator):
+    manifold = fitted_on(name, accelerator)
+    assert manifold.device_.startswith(accelerator.split(":")[0])
+    for method in ("transform", "inverse_transform"):
+        call = getattr(manifold, method)
+        given = X if method == "transform" else manifold.transform(X)
+        whole = call(given)
+        bound = 1e-5 * whole.std(axis=0) + 1e-12
+        for start, stop in [(0, 1), (85, 86), (171, 174), (7, len(X))]:
+            assert (np.abs(call(given[start:stop]) - whole[start:stop]) <= bound).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_pickle_from_an_accelerator_serves_on_the_cpu(name, accelerator, monkeypatch):
+    estimator = fitted_on(name, accelerator)
+    content = pickle.dumps(estimator)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.warns(DeviceWarning):
+        other = pickle.loads(content)
+    assert other.device_ == "cpu"
+    if name in GENERATORS:
+        found, expected = (it.sample(50, random_state=0) for it in (other, estimator))
+    else:
+        found, expected = (it.transform(X) for it in (other, estimator))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.std())
+    other.set_params(device="cpu").fit(X, Y)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", TRAINED)
+def test_seeds_and_global_generators_on_an_accelerator(name, accelerator):
+    module = getattr(torch, torch.device(accelerator).type)
+    before = global_states(), module.get_rng_state()
+    one, other = (
+        clone(ALL[name]).set_params(device=accelerator).fit(X, Y) for _ in range(2)
+    )
+    for network in one._networks:
+        ours, theirs = (getattr(it, network).state_dict() for it in (one, other))
+        for key in ours:
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-4)
+    if hasattr(one, "partial_fit"):
+        clone(one).partial_fit(X).partial_fit(X)
+    assert global_states() == before[0]
+    assert torch.equal(module.get_rng_state(), before[1])
