@@ -1,6 +1,7 @@
 """Arrays in and out: images as rows, standardised columns, the caller's container."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +49,7 @@ def column_moments(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     std = np.sqrt(variance / len(X))
     eps = np.finfo(X.dtype).eps if X.dtype.kind == "f" else np.finfo(np.float64).eps
     constant = X.min(axis=0) == X.max(axis=0)
-    std[constant | (std <= 10 * eps * np.abs(mean))] = 0.0
+    std[constant | (std <= eps * np.abs(mean))] = 0.0
     return mean, std
 
 
@@ -69,12 +70,29 @@ def standardize(
 
 def unstandardize(
     rows: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any] | float
-) -> NDArray[np.float32]:
-    """Return ``rows * scale + mean`` in float32, computed in float64."""
-    out = np.empty(rows.shape, dtype=np.float32)
+) -> NDArray[np.float64]:
+    """Return ``rows * scale + mean``, in float64."""
+    out = np.empty(rows.shape)
     for part in _blocks(rows):
         out[part] = rows[part].astype(np.float64) * scale + mean
     return out
+
+
+def warn_of_coarse_columns(
+    owner: str, mean: NDArray[np.float64], std: NDArray[np.float64]
+) -> None:
+    """Warn of columns whose spread float32, the dtype of results, cannot resolve."""
+    step = np.abs(mean) * np.finfo(np.float32).eps
+    coarse = np.flatnonzero((std > 0) & (step > 0.01 * std))
+    if len(coarse):
+        named = ", ".join(map(str, coarse[:5])) + (", ..." if len(coarse) > 5 else "")
+        warnings.warn(
+            f"{owner} returns float32, which cannot resolve columns {named}: their "
+            "mean is over 100,000 times their spread. Subtract the mean in float64 "
+            "before, by a StandardScaler in a GenerativePipeline.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def container_of(X: Any) -> str | None:

@@ -312,25 +312,27 @@ def rest(program: Program) -> None:
 
 
 def warn_unconverged(outcome: Outcome, figure: str) -> None:
-    """Warn where the last tenth of all epochs still lowered `figure`.
+    """Warn where a limit ended training while `figure` was still falling.
 
-    That is by more than 1 %, and by more than its standard error where it has one.
+    That is, where the last tenth of the epochs lowered it by over 1 %, by over a
+    thousandth of its whole fall, and by over its standard error where it has one.
     """
-    if outcome.stopped_by != "max_epochs" or figure not in outcome.history:
+    limits = ("max_epochs", "max_time")
+    if outcome.stopped_by not in limits or figure not in outcome.history:
         return
     values = outcome.history[figure]
     n_last = max(1, len(values) // 10)
     before, after = values[:-n_last], values[-n_last:]
     if not len(before):
         return
-    bar = 0.01 * abs(before.min())
+    bar = max(0.01 * abs(before.min()), 1e-3 * (before[0] - before.min()))
     if f"{figure}_error" in outcome.history:
         bar = max(bar, outcome.history[f"{figure}_error"][before.argmin()])
     if after.min() < before.min() - bar:
         warnings.warn(
-            f"max_epochs={len(values)} ended while {figure} was still falling "
+            f"{outcome.stopped_by} ended training while {figure} was still falling "
             f"({before.min():.4g} to {after.min():.4g} over the last {n_last} epochs). "
-            "Raise max_epochs.",
+            f"Raise {outcome.stopped_by}.",
             ConvergenceWarning,
             stacklevel=3,
         )
@@ -344,7 +346,7 @@ class BaseManifold(
     def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
         raise NotImplementedError
 
-    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float32]:
+    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float64]:
         raise NotImplementedError
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -376,7 +378,7 @@ class BaseManifold(
             or (n_samples, channels, height, width) where `fit` saw images.
         """
         check_is_fitted(self)
-        rows = self._decode(self._validate_latents(Z))
+        rows = self._decode(self._validate_latents(Z)).astype(np.float32)
         return rows if self._shape_in is None else rows.reshape(-1, *self._shape_in)
 
     def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
@@ -420,7 +422,7 @@ class BaseManifold(
         return 1.0 - error / total
 
     def _reconstruct(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return self._decode(self._encode(rows)).astype(np.float64)
+        return self._decode(self._encode(rows))
 
     def _validate_latents(self, Z: Any) -> NDArray[Any]:
         latents = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._arrays import container_of, flatten_images, to_container
 from ._random import draw_seed, isolated_streams, random_state_of
 from ._validation import check_int
+from .base import BaseTorchEstimator
 from .metrics import energy_distance
 
 _Steps = list[tuple[str, Any]]
@@ -59,6 +60,9 @@ def sample_from(
         Exactly `n_samples` rows, in the shape that the `inverse_transform` of the
         first step gives them. A `GenerativePipeline` that was fitted on a data frame
         returns one with the same columns, of the same library.
+
+        It is float64 where the first step is of scikit-learn, which adds means back
+        that float32 could not hold, and float32 where it is of this package.
 
     Raises
     ------
@@ -286,6 +290,10 @@ def _sample_seeded(
     if hasattr(generator, "random_state"):
         generator = copy.copy(generator)
         generator.random_state = rng
+        if getattr(generator, "covariance_type", None) in ("full", "tied"):
+            # of float32 rows they are symmetric to float32, which numpy warns of
+            exact = generator.covariances_.astype(np.float64)
+            generator.covariances_ = (exact + np.swapaxes(exact, -1, -2)) / 2
         return generator.sample(n_samples, **arguments)
     with isolated_streams(draw_seed(rng)):
         return generator.sample(n_samples, **arguments)
@@ -303,6 +311,8 @@ def _invert(steps: _Steps, rows: Any) -> Any:
                 UserWarning,
                 stacklevel=3,
             )
+        if not isinstance(step, BaseTorchEstimator):
+            rows = rows.astype(np.float64, copy=False)  # a scaler adds its mean back
         try:
             rows = step.inverse_transform(rows)
         except Exception as error:
@@ -417,6 +427,11 @@ class GenerativePipeline(Pipeline):
         -------
         self : GenerativePipeline
         """
+        if _draws(self):
+            try:
+                _require_sample(self)
+            except AttributeError as error:
+                warnings.warn(f"{error} Fitting goes on.", UserWarning, stacklevel=2)
         super().fit(X, y, **params)
         self._learn_layout(X)
         return self

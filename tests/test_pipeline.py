@@ -30,6 +30,7 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     MinMaxScaler,
     OneHotEncoder,
+    PolynomialFeatures,
     StandardScaler,
 )
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
@@ -449,7 +450,15 @@ EXCUSED = {
 
 
 @parametrize_with_checks(
-    [GenerativePipeline([("scaler", StandardScaler()), ("gmm", GaussianMixture())])],
+    [
+        GenerativePipeline(
+            [
+                ("scaler", StandardScaler()),
+                # k-means, the default start, has no array API
+                ("gmm", GaussianMixture(init_params="random_from_data")),
+            ]
+        )
+    ],
     expected_failed_checks=lambda estimator: EXCUSED,
 )
 def test_scikit_learns_checks(estimator, check):
@@ -703,3 +712,28 @@ def test_a_search_over_the_latent_width_uses_a_cache(own_pipe, tmp_path):
     ).fit(X_DIGITS)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_estimator_.sample(2).shape == (2, 64)
+
+
+def test_a_mixture_of_float32_rows_is_drawn_without_a_warning():
+    rows = np.random.RandomState(0).standard_normal((400, 8)).astype(np.float32)
+    rows[:, 1] = rows[:, 0] + 1e-3 * rows[:, 1]
+    mixture = GaussianMixture(5, random_state=0).fit(rows)
+    before = mixture.covariances_.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sample_from(mixture, 200, random_state=0)
+    assert_array_equal(mixture.covariances_, before)
+
+
+def test_a_pipeline_that_cannot_sample_says_so_before_it_fits():
+    pipe = make_generative_pipeline(PolynomialFeatures(), GaussianMixture())
+    with pytest.warns(UserWarning, match=r"polynomialfeatures.*Fitting goes on"):
+        pipe.fit(X_IRIS)
+
+
+def test_means_come_back_that_float32_cannot_hold():
+    times = 1.7e9 + np.random.RandomState(0).uniform(0, 600, (300, 2))
+    pipe = make_generative_pipeline(
+        StandardScaler(), LatentGAN(max_epochs=2, random_state=0)
+    ).fit(times)
+    assert len(np.unique(pipe.sample(300, random_state=0)[:, 0])) > 290

@@ -17,7 +17,12 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor, nn
 
-from .._arrays import column_moments, standardize, unstandardize
+from .._arrays import (
+    column_moments,
+    standardize,
+    unstandardize,
+    warn_of_coarse_columns,
+)
 from .._random import draw_seed, torch_generator
 from .._validation import (
     check_bool,
@@ -43,7 +48,8 @@ from ..nn.losses import relativistic_loss
 from ..training import Batch, Program, RunningAverage, make_optimizer
 
 _PROBE_ROWS = 1024
-_ENOUGH_STEPS = 4000
+_STEPS = (1000, 4000)
+_STEPS_PER_ROW = 4
 _LEAST_EPOCHS = 20
 
 
@@ -168,8 +174,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     max_epochs : int or None, default=None
-        Passes through the data, at most. None is as many as make 4,000 steps, and 20
-        at least.
+        Passes through the data, at most. None is as many as make 4 steps for each row,
+        but 1,000 steps at least and 4,000 at most, and 20 epochs at least.
     validation_fraction : float, default=0.1
         Share of the rows that are held out for the probe, in [0, 1). 0, or fewer than
         2 rows, keeps the last generator.
@@ -324,6 +330,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
                 kept, out = np.sort(np.append(kept, out[lost])), out[~lost]
             if fitted is None:
                 self.mean_, self.scale_ = column_moments(rows)
+                warn_of_coarse_columns("LatentGAN", self.mean_, self.scale_)
                 self._is_uint8 = rows.dtype == np.uint8
             program = self._program(self._start(fitted, draw_seed(rng)), len(out), rng)
             data = self._on_device(rows, codes)
@@ -379,7 +386,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
         rows = map_rows(self.generator_, inputs, self.device_)
-        X = unstandardize(rows, self.mean_, self.scale_)
+        X = unstandardize(rows, self.mean_, self.scale_).astype(np.float32)
         return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
 
     def _draw_codes(
@@ -406,6 +413,12 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             raise ValueError(
                 "conditional=True needs labels: call fit(X, y), or set "
                 "conditional=False."
+            )
+        n_missing = sum(map(_is_missing, y.tolist() if hasattr(y, "tolist") else y))
+        if n_missing:
+            raise ValueError(
+                f"y must hold a label for each row, got {n_missing} missing ones (NaN "
+                "or None). Leave these rows out, or set conditional=False."
             )
         labels = column_or_1d(y, warn=True)
         check_consistent_length(np.empty(n), labels)
@@ -437,8 +450,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     def _enough_epochs(self, n_rows: int) -> int:
         if self.max_epochs is not None:
             return self.max_epochs
-        steps = -(-n_rows // self.batch_size)
-        return max(_LEAST_EPOCHS, -(-_ENOUGH_STEPS // steps))
+        steps = min(max(_STEPS_PER_ROW * n_rows, _STEPS[0]), _STEPS[1])
+        return max(_LEAST_EPOCHS, -(-steps // -(-n_rows // self.batch_size)))
 
     def _noise_width(self) -> int:
         return max(8, self.n_features_in_) if self.n_noise is None else self.n_noise
@@ -509,3 +522,8 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
                 CollapseWarning,
                 stacklevel=3,
             )
+
+
+def _is_missing(label: Any) -> bool:
+    nan = isinstance(label, float) and label != label
+    return label is None or nan or type(label).__name__ in ("NAType", "NaTType")

@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._arrays import column_moments, standardize, unstandardize
+from .._arrays import (
+    column_moments,
+    standardize,
+    unstandardize,
+    warn_of_coarse_columns,
+)
 from .._random import draw_seed, isolated_streams, random_state_of, torch_generator
 from .._validation import (
     check_bool,
@@ -384,6 +389,7 @@ class AutoencoderManifold(BaseManifold):
         if seen is not None and len(seen) == 2:
             seen = (1, *seen)
         if self.image_shape is None:
+            self._refuse_channels_last(seen)
             return (seen[0], seen[1], seen[2]) if seen else (1, 1, n_features)
         shape = check_sizes("image_shape", self.image_shape)
         if len(shape) != 3 or np.prod(shape) != n_features or seen not in (None, shape):
@@ -395,10 +401,25 @@ class AutoencoderManifold(BaseManifold):
             )
         return shape[0], shape[1], shape[2]
 
+    def _refuse_channels_last(self, seen: tuple[int, ...] | None) -> None:
+        """Raise where the last axis of images looks like their channels.
+
+        Perceptrons see no layout, so it is all the same to them.
+        """
+        if seen is None or (self.architecture == "mlp" and not self._is_foreign):
+            return
+        if seen[-1] in (1, 3, 4) and seen[0] not in (1, 3, 4):
+            raise ValueError(
+                "X must hold images as (n, channels, height, width), got images of "
+                f"shape {seen}, which looks like channels last. Pass "
+                "X.transpose(0, 3, 1, 2), or image_shape= where it is right as it is."
+            )
+
     def _set_units(self, rows: NDArray[Any]) -> None:
         """Fix what the networks see: ``(x - shift_) / scale_``."""
         self.image_shape_ = self._image_shape(rows.shape[1])
         self.mean_, std = column_moments(rows)
+        warn_of_coarse_columns("AutoencoderManifold", self.mean_, std)
         self._is_uint8 = rows.dtype == np.uint8
         scale = 255.0 if self._is_uint8 else 1.0
         self.shift_ = np.zeros_like(self.mean_)
@@ -544,7 +565,7 @@ class AutoencoderManifold(BaseManifold):
             "cpu",
         ).astype(np.float32)
 
-    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float32]:
+    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float64]:
         if self._latent_affine is not None:
             mean, _, coloring = self._latent_affine
             Z = map_rows(lambda z: z @ coloring + mean, Z.astype(np.float64), "cpu")

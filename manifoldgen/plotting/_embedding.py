@@ -105,7 +105,7 @@ class EmbeddingDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, *, y: Any = None, **plot_kwargs: Any
+        cls, estimator: Any, X: Any, y: Any = None, **plot_kwargs: Any
     ) -> "EmbeddingDisplay":
         """Draw the latent coordinates that a fitted estimator gives to `X`.
 

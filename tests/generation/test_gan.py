@@ -354,10 +354,12 @@ def test_no_class_is_held_out_whole(monkeypatch):
 # ------------------------------------------------------------------- training, probes
 
 
-def test_epochs_for_four_thousand_steps():
+def test_epochs_for_four_steps_a_row_within_bounds():
     gan = LatentGAN(batch_size=10)
-    assert gan._enough_epochs(100) == 400
-    assert gan._enough_epochs(101) == 364  # 11 steps an epoch
+    assert gan._enough_epochs(100) == 100  # 1,000 steps, the least
+    assert gan._enough_epochs(101) == 91  # 11 steps an epoch
+    assert gan._enough_epochs(500) == 40  # 2,000 steps
+    assert gan._enough_epochs(1500) == 27  # 4,000 steps, the most
     assert gan._enough_epochs(1_000_000) == 20
     assert LatentGAN(max_epochs=7)._enough_epochs(100) == 7
     stop = [lambda row: row["epoch"] == 2]
@@ -566,3 +568,24 @@ def test_invalid_parameters_say_name_rule_and_value(name, value, error):
     assert " must " in text
     assert repr(value) in text
     assert set(vars(gan)) == set(gan.get_params())
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [np.nan] * 3 + ["a"] * 57,
+        [None] + ["a"] * 59,
+        np.r_[np.nan, np.zeros(59)],
+    ],
+    ids=["list", "None", "floats"],
+)
+def test_missing_labels_are_counted(labels):
+    with pytest.raises(ValueError, match=r"y must hold a label for each row, got [13]"):
+        LatentGAN(conditional=True, max_epochs=1).fit(X[: len(labels)], labels)
+
+
+def test_a_coarse_float32_column_is_no_constant():
+    rows = (X * [0.5, 0.1, 5.0] + 1e6).astype(np.float32)
+    with pytest.warns(UserWarning, match="float32"):
+        gan = LatentGAN(max_epochs=1, random_state=0).fit(rows)
+    assert (gan.scale_ > 0.1).all()
