@@ -1,8 +1,8 @@
 """GridSearchCV over the latent dimension of a whole pipeline, on the digits.
 
 Prints the table of the search, what one standard error chooses by the coverage of
-pixels, which share a unit, how far the choice is above 2 dimensions, and whether 1 and 2
-workers give the same scores. Beside it, the coverage of standardised columns, in which
+pixels, which share a unit, how far the choice is above 2 dimensions, and whether 1 and
+2 workers give the same scores. Beside it, the coverage of standardised columns, where
 the pixels at the border, almost always 0, weigh as much as those in the middle.
 """
 
