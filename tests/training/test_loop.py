@@ -323,8 +323,11 @@ def test_a_true_answer_stops_and_every_callback_is_heard():
 
 
 def test_a_callback_cannot_change_the_history():
-    outcome = train(Counter(), max_epochs=1, callbacks=[lambda row: row.clear()])
+    seen = []
+    callbacks = [lambda row: row.clear(), seen.append]
+    outcome = train(Counter(), validate=True, max_epochs=1, callbacks=callbacks)
     assert outcome.history["loss"][0] == 1.0
+    assert seen[0]["validation_loss"] == 1.0  # nor what other callbacks are told
 
 
 def test_a_callback_that_raises_ends_the_run():
@@ -519,6 +522,31 @@ def test_a_resumed_run_remembers_its_retries(tmp_path):
     program, outcome = resumed(tmp_path, program_of, 3, n_rows=1)
     assert len(outcome.history.rows) == 5
     assert all(rate == pytest.approx(0.2) for rate in program.rates)
+
+
+def test_a_resumed_run_remembers_its_best_weights(tmp_path):
+    # the n-th validation of the second process is the n + 3rd epoch: none is better
+    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+    program, outcome = resumed(
+        tmp_path, lambda: Counter(epoch_loss=lambda n: next(losses)), 4, validate=True
+    )
+    assert outcome.best_epoch == 2
+    assert program.weight == 4
+
+
+def test_a_resumed_run_falls_back_to_weights_of_the_first_process(tmp_path):
+    processes = []
+
+    def program_of():
+        program = Counter()
+        if processes:  # the second process diverges in its first epoch
+            program.step_loss = lambda n: math.nan if n == 1 else 1.0
+        processes.append(program)
+        return program
+
+    program, _ = resumed(tmp_path, program_of, 4, n_rows=1)
+    # saved after epoch 3, whose start, 2, was followed by a healthy epoch
+    assert program.starts == [3, 2, 3]
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path):
