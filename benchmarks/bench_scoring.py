@@ -1,9 +1,10 @@
 """MahalanobisScorer against EmpiricalCovariance, and scorers on corrupted digits.
 
 The first part times three calls on 200,000 x 128 float32 rows, ours and scikit-learn's
-in turn, with a pause before each: for about 0.1 s after a call of scikit-learn's the
-threads of OpenBLAS keep a core busy that ours would use (--pause 0 shows it). The second fits to clean digits and ranks held-out digits against corruptions
-of them.
+in turn, with a rest before each: for about 0.1 s after a call of scikit-learn's the
+threads of OpenBLAS keep a core busy that ours would use. ``--rest 0`` shows how much.
+The second part fits to clean digits and ranks held-out digits against corruptions of
+them.
 """
 
 import argparse
@@ -52,13 +53,13 @@ def gaussian_rows(n_samples: int, n_features: int) -> NDArray[np.float32]:
 
 
 def alternate(
-    contestants: dict[str, Callable[[], Any]], rounds: int, pause: float
+    contestants: dict[str, Callable[[], Any]], rounds: int, rest: float
 ) -> dict[str, list[float]]:
     """Return the seconds of each contestant in each round, after one not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, call in contestants.items():
-            time.sleep(pause)
+            time.sleep(rest)
             start = time.perf_counter()
             call()
             if number:
@@ -77,7 +78,7 @@ def peak_memory(call: Callable[[], Any]) -> float:
 
 
 def compare_speed(
-    n_samples: int, n_features: int, rounds: int, pause: float
+    n_samples: int, n_features: int, rounds: int, rest: float
 ) -> dict[str, Any]:
     """Time the three calls in turn, and compare what they return."""
     X = gaussian_rows(n_samples, n_features)
@@ -96,7 +97,7 @@ def compare_speed(
     }
     results: dict[str, Any] = {}
     for name, (mine, theirs) in pairs.items():
-        seconds = alternate({"ours": mine, "peer": theirs}, rounds, pause)
+        seconds = alternate({"ours": mine, "peer": theirs}, rounds, rest)
         results[name] = {
             "speed": speed_against(seconds["ours"], seconds["peer"]),
             "ratio_of_medians": float(
@@ -211,17 +212,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--columns", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pause", type=float, default=0.3, help="seconds")
+    parser.add_argument("--rest", type=float, default=0.3, help="seconds")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    speed = compare_speed(options.rows, options.columns, options.rounds, options.pause)
+    speed = compare_speed(options.rows, options.columns, options.rounds, options.rest)
     runs = [score_digits(seed) for seed in range(options.seeds)]
     lines = [
         "# Scoring",
         "",
         f"{options.rows} x {options.columns} float32, {options.rounds} alternations "
-        f"with {options.pause} s of rest before each call, medians; memory is numpy's, beyond X.",
+        f"with {options.rest} s of rest before each call, medians; memory is numpy's, "
+        "beyond X.",
         "",
         *speed_table(speed),
         "",
