@@ -55,6 +55,10 @@ class OwnDecoder(nn.Sequential):
         torch.manual_seed(7)
         super().__init__(nn.Linear(n_in, 16), nn.ReLU(), nn.Linear(16, n_out))
 
+    def forward(self, x):
+        torch.rand(1)  # in evaluation too
+        return super().forward(x)
+
 
 def jittered_error(output, target):
     return (output - target + 0.01 * torch.rand_like(target)).square().mean()
@@ -337,6 +341,22 @@ def test_copies_answer_alike_and_share_nothing(name, copied):
         mine = {p.data_ptr() for p in getattr(estimator, network).parameters()}
         assert mine.isdisjoint(
             p.data_ptr() for p in getattr(other, network).parameters()
+        )
+
+
+@pytest.mark.parametrize("name", [*MANIFOLDS, *GENERATORS])
+def test_fitted_networks_are_at_rest_and_stay_where_they_are(name):
+    estimator = fitted(name)
+    for network in estimator._networks:
+        module = getattr(estimator, network)
+        # the copy that is pickled moves to the CPU, the fitted one must not
+        assert estimator.__getstate__()[network] is not module
+        assert not any(part.training for part in module.modules())
+        assert not any(
+            p.requires_grad or p.grad is not None for p in module.parameters()
+        )
+        assert all(
+            getattr(part, "generator", None) is None for part in module.modules()
         )
 
 

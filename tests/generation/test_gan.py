@@ -114,8 +114,8 @@ def test_a_step_is_that_of_the_paper_by_autograd(n_labels):
 
     batch = (x, labels) if n_labels else (x,)
     stepped = step_in_double(program, batch)
-    assert float(stepped["critic_loss"]) == pytest.approx(float(adversarial), rel=1e-9)
-    assert float(stepped["loss"]) == pytest.approx(float(loss), rel=1e-9)
+    assert float(stepped["critic_loss"]) == pytest.approx(adversarial.item(), rel=1e-9)
+    assert float(stepped["loss"]) == pytest.approx(loss.item(), rel=1e-9)
     for mine, theirs in ((program.critic, D), (program.generator, G)):
         for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
@@ -140,6 +140,17 @@ def test_the_average_follows_the_generator():
         strict=True,
     ):
         torch.testing.assert_close(average, past * start + (1 - past) * live)
+
+
+def test_the_average_is_what_is_sampled_from():
+    one, other = (
+        small(average_decay=decay, validation_fraction=0.0).fit(X)
+        for decay in (0.0, 0.999)
+    )
+    # an average that nobody samples from changes nothing in training
+    for a, b in zip(one.critic_.parameters(), other.critic_.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not same(weights_of(one), weights_of(other))
 
 
 @pytest.mark.parametrize("n_labels", [0, 2])
