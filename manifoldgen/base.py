@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from . import __version__
 from ._arrays import container_of, flatten_images, to_container
 from ._random import draw_seed, random_state_of, torch_generator
 from ._validation import (
@@ -186,6 +187,7 @@ class BaseTorchEstimator(BaseEstimator):
         parts = {
             "class": type(self),
             "torch": torch.__version__,
+            "manifoldgen": __version__,
             "device": self.device_,
             "seed": None if self.random_state is None else seed,
             **{f"parameter {k}": v for k, v in self.get_params().items()},
@@ -202,10 +204,10 @@ class BaseTorchEstimator(BaseEstimator):
     def _split(
         self, n: int, rng: np.random.RandomState
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the indices of training and of held-out rows."""
+        """Return the indices of training rows, and of held-out ones in random order."""
         order = rng.permutation(n)
         n_held = int(n * self.validation_fraction)
-        return np.sort(order[n_held:]), np.sort(order[:n_held])
+        return np.sort(order[n_held:]), order[:n_held]
 
     def _run(
         self,
@@ -220,7 +222,7 @@ class BaseTorchEstimator(BaseEstimator):
         outcome = run(
             program,
             tensors,
-            RowSampler(len(tensors[0]), self.batch_size),
+            RowSampler(len(tensors[0]), self.batch_size, 2 if program.foreign else 1),
             torch_generator(draw_seed(rng), self.device_),
             max_epochs=max_epochs,
             validation=validation,

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from types import MethodType
@@ -432,8 +433,8 @@ class GenerativePipeline(Pipeline):
                 _require_sample(self)
             except AttributeError as error:
                 warnings.warn(f"{error} Fitting goes on.", UserWarning, stacklevel=2)
-        super().fit(X, y, **params)
-        self._learn_layout(X)
+        with self._fitting(X):
+            super().fit(X, y, **params)
         return self
 
     @partial(_AvailableWhere, _stock("fit_transform"))
@@ -449,9 +450,8 @@ class GenerativePipeline(Pipeline):
         -------
         Z : ndarray of shape (n_samples, n_components)
         """
-        Z = super().fit_transform(X, y, **params)
-        self._learn_layout(X)
-        return Z
+        with self._fitting(X):
+            return super().fit_transform(X, y, **params)
 
     @partial(_AvailableWhere, _stock("fit_predict"))
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
@@ -466,9 +466,8 @@ class GenerativePipeline(Pipeline):
         -------
         y_pred : ndarray of shape (n_samples,)
         """
-        y_pred = super().fit_predict(X, y, **params)
-        self._learn_layout(X)
-        return y_pred
+        with self._fitting(X):
+            return super().fit_predict(X, y, **params)
 
     @partial(_AvailableWhere, _require_sample)
     def sample(
@@ -556,6 +555,27 @@ class GenerativePipeline(Pipeline):
                 if name in vars(self):
                     setattr(part, name, getattr(self, name))
         return part
+
+    @contextmanager
+    def _fitting(self, X: Any) -> Iterator[None]:
+        """Learn the layout of X after the body; put all steps back where it raises.
+
+        After an interrupt the last step may hold its best weights so far, which stay.
+        """
+        kept = list(self.named_steps.items())
+        before = [(step, dict(vars(step))) for _, step in _steps_of(self)]
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._learn_layout(X)
+            raise
+        except Exception:
+            self.steps = kept
+            for step, attributes in before:
+                step.__dict__.clear()
+                step.__dict__.update(attributes)
+            raise
+        self._learn_layout(X)
 
     def _learn_layout(self, X: Any) -> None:
         """Store what goes through no step: container, columns, and their spread."""

@@ -737,3 +737,27 @@ def test_means_come_back_that_float32_cannot_hold():
         StandardScaler(), LatentGAN(max_epochs=2, random_state=0)
     ).fit(times)
     assert len(np.unique(pipe.sample(300, random_state=0)[:, 0])) > 290
+
+
+class Fails(BaseEstimator):
+    def fit(self, X, y=None):
+        raise self.error("on purpose")
+
+    def sample(self, n_samples=1, random_state=None):
+        return np.zeros((n_samples, 2))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_refit_leaves_all_steps_as_they_were(error):
+    X = np.random.RandomState(0).standard_normal((30, 2))
+    pipe = make_generative_pipeline(StandardScaler(), GaussianMixture()).fit(X)
+    mean = pipe[0].mean_
+    broken = Fails()
+    broken.error = error
+    pipe.steps[-1] = ("gaussianmixture", broken)
+    with pytest.raises(error):
+        pipe.fit(pd.DataFrame(X + 1000, columns=["a", "b"]))
+    if error is ValueError:
+        assert_array_equal(pipe[0].mean_, mean)
+    else:  # the last step may hold the best weights so far, with the layout of this fit
+        assert list(pipe._columns) == ["a", "b"]

@@ -339,6 +339,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             max_epochs = self._enough_epochs(len(train[0]))
             outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
             self.generator_, self.critic_ = program.average, program.critic
+            self._n_noise = self._noise_width()
             if validation is not None and outcome.history.rows:
                 self._warn_of_collapse(outcome.history["validation_loss"], validation)
             warn_unconverged(outcome, "validation_loss")
@@ -365,7 +366,7 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         check_is_fitted(self)
         rows = self._validate_rows(X, reset=False)
         labels = None
-        if self.conditional and y is not None:
+        if hasattr(self, "classes_") and y is not None:
             labels = column_or_1d(y, warn=True)
             check_consistent_length(rows, labels)
         drawn = self._sample(len(rows), labels, np.random.RandomState(0))
@@ -375,13 +376,14 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
     def _sample(
         self, n_samples: int, y: Any, rng: np.random.RandomState
     ) -> NDArray[np.float32]:
-        if y is not None and not self.conditional:
+        conditional = hasattr(self, "classes_")
+        if y is not None and not conditional:
             raise ValueError(
                 f"y={y.tolist()[0]!r} was asked of a LatentGAN that was fitted without "
                 "labels. Set conditional=True and fit it on X and y."
             )
-        codes = self._draw_codes(n_samples, y, rng) if self.conditional else None
-        noise = rng.standard_normal((n_samples, self._noise_width()))
+        codes = self._draw_codes(n_samples, y, rng) if conditional else None
+        noise = rng.standard_normal((n_samples, self._n_noise))
         inputs = noise.astype(np.float32)
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
@@ -508,11 +510,16 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         self, probe: NDArray[np.float64], validation: list[Tensor]
     ) -> None:
         """Compare the best probe with that of one Gaussian, moments as in training."""
-        x = validation[0][:_PROBE_ROWS]
-        noise = torch_generator(0, self.device_)
+        x, *labels = (tensor[:_PROBE_ROWS] for tensor in validation)
         gaussian = torch.empty(_PROBE_ROWS, x.shape[1], device=x.device)
-        gaussian.normal_(generator=noise)
-        bound = float(energy_distance_of_tensors(x, gaussian)[0])
+        gaussian.normal_(generator=torch_generator(0, self.device_))
+        cycle = torch.arange(_PROBE_ROWS, device=x.device) % len(x)
+        bound = float(
+            energy_distance_of_tensors(
+                torch.cat([x, *labels], 1),
+                torch.cat([gaussian, *(label[cycle] for label in labels)], 1),
+            )[0]
+        )
         if np.nanmin(probe) > max(bound, 0.0) + 0.1:
             warnings.warn(
                 f"The generator collapsed: its best energy distance to held-out rows "

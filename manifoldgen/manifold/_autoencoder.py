@@ -275,7 +275,7 @@ class AutoencoderManifold(BaseManifold):
             fitted = self._fitted_before()
             rows = self._validate_rows(X, reset=True, n_min=2)
             held = None if X_val is None else self._validate_rows(X_val, reset=False)
-            self._check_parameters(rows)
+            self._check_parameters(rows, fitted is not None)
             if self.loss == "bce" and held is not None:
                 is_uint8 = rows.dtype == np.uint8
                 _check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
@@ -287,6 +287,8 @@ class AutoencoderManifold(BaseManifold):
                 train, held = rows[kept], rows[out] if len(out) else None
             if fitted is None:
                 self._set_units(rows)
+            else:
+                self._check_units(rows)
             networks = self._start(fitted, draw_seed(rng))
             program = self._program(networks, self._new_optimizer(networks))
             outcome = self._run(
@@ -325,10 +327,12 @@ class AutoencoderManifold(BaseManifold):
         with unchanged_on_error(self):
             first = not hasattr(self, "encoder_")
             rows = self._validate_rows(X, reset=first, n_min=2 if first else 1)
-            self._check_parameters(rows)
+            self._check_parameters(rows, not first)
             if first:
                 self.device_ = str(resolve_device(self.device))
                 self._set_units(rows)
+            else:
+                self._check_units(rows)
             done = 0 if first else self.n_epochs_
             rng = np.random.RandomState(
                 [draw_seed(random_state_of(self.random_state)), done]
@@ -349,7 +353,7 @@ class AutoencoderManifold(BaseManifold):
         pass_on_interrupt(outcome)
         return self
 
-    def _check_parameters(self, rows: NDArray[Any]) -> None:
+    def _check_parameters(self, rows: NDArray[Any], goes_on: bool) -> None:
         n_features = rows.shape[1]
         check_int(
             "n_components",
@@ -381,7 +385,8 @@ class AutoencoderManifold(BaseManifold):
                 )
         self._check_training()
         if self.loss == "bce":
-            _check_unit_range("X", rows, 1.0)
+            bytes_before = goes_on and self._is_uint8
+            _check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
         """Return (channels, height, width) of a row and check that it fits."""
@@ -415,12 +420,30 @@ class AutoencoderManifold(BaseManifold):
                 "X.transpose(0, 3, 1, 2), or image_shape= where it is right as it is."
             )
 
+    def _trains_as(self, rows: NDArray[Any]) -> tuple[Any, ...]:
+        """Return what the units of the networks depend on, besides the data."""
+        loss = self.loss if isinstance(self.loss, str) else "callable"
+        own = (self.encoder is not None, self.decoder is not None)
+        return (loss, *own, *self._image_shape(rows.shape[1]))
+
+    def _check_units(self, rows: NDArray[Any]) -> None:
+        """Raise where training would go on in other units than it began in."""
+        now = self._trains_as(rows)
+        if now != self._trained_as:
+            raise ValueError(
+                "Training on from fitted weights needs the loss, the image_shape and "
+                "the kinds of networks that they were fitted with: (loss, own encoder, "
+                f"own decoder, image_shape) was {self._trained_as}, is {now}. Put the "
+                "parameters back, or fit with warm_start=False."
+            )
+
     def _set_units(self, rows: NDArray[Any]) -> None:
         """Fix what the networks see: ``(x - shift_) / scale_``."""
         self.image_shape_ = self._image_shape(rows.shape[1])
         self.mean_, std = column_moments(rows)
         warn_of_coarse_columns("AutoencoderManifold", self.mean_, std)
         self._is_uint8 = rows.dtype == np.uint8
+        self._trained_as = self._trains_as(rows)
         scale = 255.0 if self._is_uint8 else 1.0
         self.shift_ = np.zeros_like(self.mean_)
         if self.loss == "mse" and self.encoder is None and self.decoder is None:
@@ -578,7 +601,7 @@ class AutoencoderManifold(BaseManifold):
 
     def _decode_tensor(self, z: Tensor) -> Tensor:
         out = self.decoder_(z)
-        return torch.sigmoid(out) if self.loss == "bce" else out
+        return torch.sigmoid(out) if self._trained_as[0] == "bce" else out
 
 
 def _check_unit_range(name: str, rows: NDArray[Any], top: float) -> None:

@@ -116,6 +116,7 @@ class GenerationScorer:
             "random_state",
             self.random_state,
             low=0,
+            high=2**32 - 1,
             hint="One seed judges all candidates, in every worker.",
         )
         check_int("n_neighbors", self.n_neighbors)

@@ -63,7 +63,7 @@ class Decoder:
             case "device":
                 return torch.device(node["value"])
             case "scalar":
-                return _dtype(node["dtype"]).type(self.value(node["value"]))
+                return _scalar(_dtype(node["dtype"]), self.value(node["value"]))
             case "tuple":
                 return tuple(self.value(node["items"]))
             case "dict":
@@ -192,6 +192,13 @@ def _tensor_laid_out(tensor: Tensor, strides: Sequence[int] | None) -> Tensor:
         raise ValueError(f"strides {strides} do not fit the shape {tensor.shape}")
     out = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
     return out.copy_(tensor)
+
+
+def _scalar(dtype: np.dtype[Any], value: Any) -> Any:
+    """Return a numpy scalar; an int would ask for as many bytes of text."""
+    if dtype.kind in "SU" and not isinstance(value, bytes | str):
+        raise ValueError(f"a scalar of dtype {dtype} cannot hold {value!r}.")
+    return dtype.type(value)
 
 
 def _dtype(text: str) -> np.dtype[Any]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -171,12 +171,29 @@ def _inside(value: Any) -> tuple[str, list[Any]] | None:
         name = f"{value.__module__}:{value.__qualname__}"
         cells = inspect.getclosurevars(value).nonlocals
         return name, [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, MethodType):
+        return "method", [value.__func__, value.__self__]
+    if isinstance(value, (staticmethod, classmethod)):
+        return "method", [value.__func__]
+    if isinstance(value, property):
+        return "property", [value.fget]
     if isinstance(value, type):
-        body = vars(value)
-        code = [body[k] for k in sorted(body) if isinstance(body[k], FunctionType)]
-        return f"{value.__module__}:{value.__qualname__}", code
+        return f"{value.__module__}:{value.__qualname__}", _body_of(value)
     if isinstance(value, partial):
         return "partial", [value.func, value.args, value.keywords]
-    if callable(value) and hasattr(value, "__dict__"):
+    plain = type(value).__repr__ is object.__repr__  # an address, new in each process
+    if hasattr(value, "__dict__") and (plain or callable(value)):
         return "", [type(value), vars(value)]
-    return None
+    return ("", [type(value)]) if plain else None
+
+
+def _body_of(kind: type) -> list[Any]:
+    """Return what a class of the user's does: its attributes, and those it inherits."""
+    if kind.__module__.partition(".")[0] in ("builtins", "torch", "abc", "typing"):
+        return []
+    body = [
+        item
+        for name, item in sorted(vars(kind).items())
+        if isinstance(item, FunctionType) or not name.startswith("_")
+    ]
+    return [*body, *kind.__mro__[1:]]

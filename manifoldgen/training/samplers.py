@@ -18,7 +18,9 @@ class Sampler(Protocol):
 
 
 class RowSampler:
-    """Every row once an epoch, in random order; the last batch may be smaller.
+    """Every row once an epoch, in random order.
+
+    The last batch may be smaller; below `least` it joins the one before.
 
     Parameters
     ----------
@@ -26,10 +28,13 @@ class RowSampler:
         Number of rows.
     batch_size : int
         Rows in a batch, at most.
+    least : int, default=1
+        Rows in the last batch, at least: batch normalisation has no variance of one.
     """
 
-    def __init__(self, n_rows: int, batch_size: int) -> None:
+    def __init__(self, n_rows: int, batch_size: int, least: int = 1) -> None:
         self.n_rows = n_rows
+        self.least = least
         # torch splits by a plain int only, not by one of numpy
         self.batch_size = int(min(batch_size, n_rows))
 
@@ -38,4 +43,7 @@ class RowSampler:
         order = torch.randperm(
             self.n_rows, generator=generator, device=generator.device
         )
-        yield from order.split(self.batch_size)
+        batches = list(order.split(self.batch_size))
+        if len(batches) > 1 and len(batches[-1]) < self.least:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from batches

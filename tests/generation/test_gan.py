@@ -600,3 +600,16 @@ def test_a_coarse_float32_column_is_no_constant():
     with pytest.warns(UserWarning, match="float32"):
         gan = LatentGAN(max_epochs=1, random_state=0).fit(rows)
     assert (gan.scale_ > 0.1).all()
+
+
+def test_a_fitted_gan_keeps_its_noise_and_labels():
+    gan = small().fit(X)
+    before = gan.sample(5, random_state=0)
+    gan.set_params(n_noise=20, conditional=True)
+    assert_array_equal(gan.sample(5, random_state=0), before)
+
+
+def test_the_probe_of_sorted_rows_sees_all_of_them():
+    rows = np.repeat(np.arange(3.0), 5000)[:, None] + [[0.0, 0.0]]
+    held = small()._split(len(rows), np.random.RandomState(0))[1][:1024]
+    assert np.bincount(rows[held, 0].astype(int)).min() > 100

@@ -294,9 +294,10 @@ def test_a_warm_start_before_any_fit_is_a_fit():
 def test_a_warm_start_of_other_shapes_is_an_error(changes):
     manifold = small(warm_start=True).fit(X)
     before = weights_of(manifold)
-    with pytest.raises(ValueError, match=r"networks of the same shapes.*warm_start"):
+    message = r"Training on from fitted weights.*warm_start"
+    with pytest.raises(ValueError, match=message):
         manifold.set_params(**changes).fit(X)
-    with pytest.raises(ValueError, match="same shapes"):
+    with pytest.raises(ValueError, match="Training on from fitted weights"):
         manifold.fit(X[:, :5])
     assert distance(weights_of(manifold), before) == 0
     assert manifold.n_features_in_ == 6
@@ -848,3 +849,31 @@ def test_channels_last_images_are_named_where_layout_matters():
     with pytest.raises(ValueError, match=r"channels last.*transpose"):
         small(architecture="conv").fit(images)
     assert small().fit(images).inverse_transform(np.zeros((2, 2))).shape == (2, 6, 5, 3)
+
+
+@pytest.mark.parametrize("change", [{"loss": "bce"}, {"image_shape": (1, 2, 3)}])
+def test_training_goes_on_in_the_units_it_began_in(change):
+    rows = (X - X.min()) / (X.max() - X.min())
+    manifold = small(warm_start=True).fit(rows).set_params(**change)
+    for go_on in (manifold.fit, manifold.partial_fit):
+        with pytest.raises(ValueError, match=r"needs the loss, the image_shape"):
+            go_on(rows)
+
+
+def test_a_fitted_manifold_keeps_its_loss():
+    manifold = small().fit(X)
+    before = manifold.inverse_transform(manifold.transform(X[:5]))
+    manifold.set_params(loss="bce")
+    assert_array_equal(manifold.inverse_transform(manifold.transform(X[:5])), before)
+
+
+def test_batch_normalisation_meets_no_batch_of_one_row():
+    class Encoder(torch.nn.Sequential):
+        def __init__(self, n_in, n_out):
+            super().__init__(torch.nn.Linear(n_in, n_out), torch.nn.BatchNorm1d(n_out))
+
+    rows = np.random.RandomState(0).standard_normal((129, 3))
+    manifold = AutoencoderManifold(
+        2, encoder=Encoder, max_epochs=2, validation_fraction=0, random_state=0
+    )
+    assert np.isfinite(manifold.fit(rows).transform(rows)).all()

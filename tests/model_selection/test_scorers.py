@@ -170,8 +170,8 @@ def test_bare_generators_are_scored():
     ("arguments", "error", "match"),
     [
         ({"metric": "fid"}, ValueError, "metric must be one of 'coverage', 'density'"),
-        ({"random_state": None}, TypeError, "random_state must be an int >= 0"),
-        ({"random_state": -1}, ValueError, "random_state must be an int >= 0"),
+        ({"random_state": None}, TypeError, "random_state must be an int between 0"),
+        ({"random_state": -1}, ValueError, "random_state must be an int between 0"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors must be an int >= 1"),
     ],
 )

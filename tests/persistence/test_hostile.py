@@ -301,6 +301,7 @@ BAD_NODES = {
     },
     "name that no scan saw": {"type": "History", "rows": {"type": "name", "name": 1}},
     "no state": {"type": "RandomState", "state": {"type": "dict", "items": []}},
+    "text of a size": {"type": "scalar", "dtype": "|S1", "value": 10**9},
     "long digits": {"type": "float", "value": "1" * 10**5 + "x"},
     "class that is no string": {"type": "estimator", "class": 1, "state": []},
     "steps": {"type": "estimator", "class": "sklearn.pipeline:Pipeline", "state": []},
