@@ -124,3 +124,13 @@ def test_a_history_keeps_its_own_rows():
     history = History([row])
     row["loss"] = 9.0
     assert history["loss"][0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "sizes"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (5, 4, [5]), (8, 4, [4, 4]), (1, 4, [1])],
+)
+def test_a_last_batch_below_the_least_joins_the_one_before(n, batch, sizes):
+    batches = list(RowSampler(n, batch, 2).epoch(torch.Generator().manual_seed(0)))
+    assert [len(index) for index in batches] == sizes
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
