@@ -454,6 +454,26 @@ def test_a_worker_fits_the_same_weights():
         assert_same_answers(estimator, fitted(name))
 
 
+def test_fits_side_by_side_in_threads_do_not_disturb_each_other():
+    names = ["own networks", "noisy", "gan"] * 2
+    found = joblib.Parallel(n_jobs=3, prefer="threads")(
+        joblib.delayed(clone(ALL[name]).fit)(X, Y) for name in names
+    )
+    for name, estimator in zip(names, found, strict=True):
+        assert_same_answers(estimator, fitted(name))
+
+
+@pytest.mark.parametrize("name", ["one wide component", "convolutions", "gan"])
+def test_one_seed_gives_one_fit_on_two_threads_too(name):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one, other = (clone(ALL[name]).fit(X, Y) for _ in range(2))
+        assert_same_answers(one, other)
+    finally:
+        torch.set_num_threads(before)
+
+
 # ------------------------------------------------------------------------- odd data
 
 
