@@ -242,7 +242,7 @@ def main() -> None:
                 "digits", digits, (64, 64, 32, 8), 64, 20, options.rounds
             ),
             "mnist": compare(
-                "MNIST, 20,000 rows", mnist, (784, 512, 256, 32), 256, 3, options.rounds
+                "MNIST, 20,000 rows", mnist, (784, 512, 256, 32), 256, 2, options.rounds
             ),
         },
     )
