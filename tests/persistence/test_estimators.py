@@ -297,14 +297,15 @@ def test_fitted_on_a_gpu_loads_without(name, way, fitted, digits, path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["autoencoder", "gan"])
-def test_fitted_on_a_gpu_loads_on_either_device(name, digits, path):
-    estimator = copy.deepcopy(ESTIMATORS[name]).set_params(device="cuda").fit(digits[0])
+def test_fitted_on_a_gpu_loads_on_either_device(name, digits, path, accelerator):
+    estimator = copy.deepcopy(ESTIMATORS[name]).set_params(device=accelerator)
+    estimator.fit(digits[0])
     save(estimator, path)
     X = digits[0][:20]
-    for device in (None, "cuda", "cpu"):
+    for device in (None, accelerator, "cpu"):
         again = load(path, device=device)
         parameter = next(getattr(again, again._networks[0]).parameters())
-        assert parameter.device.type == (device or "cuda")
+        assert parameter.device.type == (device or accelerator)
         for want, got in zip(outputs(estimator, X), outputs(again, X), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
