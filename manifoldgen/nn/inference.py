@@ -15,7 +15,11 @@ ACCELERATOR_BLOCK = 8192
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one CPU thread for what the calling thread asks of it."""
+    """Let torch use one CPU thread inside, and as many as before afterwards.
+
+    A thread that calls torch for the first time while another is inside may start with
+    one thread, and stay there.
+    """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
