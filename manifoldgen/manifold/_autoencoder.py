@@ -1,7 +1,6 @@
 """The autoencoder as an estimator."""
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, Self
@@ -42,6 +41,7 @@ from ..nn import (
 )
 from ..nn.losses import RECONSTRUCTION
 from ..training import OPTIMIZERS, make_optimizer
+from ._autoencoder_parts import call_class, check_unit_range, whitening_of
 from ._autoencoder_program import AutoencoderProgram, Loss
 
 
@@ -278,7 +278,7 @@ class AutoencoderManifold(BaseManifold):
             self._check_parameters(rows, fitted is not None)
             if self.loss == "bce" and held is not None:
                 is_uint8 = rows.dtype == np.uint8
-                _check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
+                check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
             self.device_ = str(resolve_device(self.device))
             rng, checkpoint = self._open_run(fitted, X=rows, X_val=held)
             train = rows
@@ -386,7 +386,7 @@ class AutoencoderManifold(BaseManifold):
         self._check_training()
         if self.loss == "bce":
             bytes_before = goes_on and self._is_uint8
-            _check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
+            check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
         """Return (channels, height, width) of a row and check that it fits."""
@@ -460,7 +460,7 @@ class AutoencoderManifold(BaseManifold):
         generator = torch_generator(seed)
         with isolated_streams(seed) if self._is_foreign else nullcontext():
             if self.encoder is not None:
-                encoder = _call_class("encoder", self.encoder, n_in, n_out, shape)
+                encoder = call_class("encoder", self.encoder, n_in, n_out, shape)
             elif self.architecture == "conv":
                 encoder = ConvEncoder(
                     shape, n_out, self.channels, self.dropout, generator
@@ -469,7 +469,7 @@ class AutoencoderManifold(BaseManifold):
                 sizes = (n_in, *self.hidden_sizes, n_out)
                 encoder = MLP(sizes, self.activation, self.dropout, generator)
             if self.decoder is not None:
-                decoder = _call_class("decoder", self.decoder, n_out, n_in, shape)
+                decoder = call_class("decoder", self.decoder, n_out, n_in, shape)
             elif self.architecture == "conv":
                 decoder = ConvDecoder(
                     shape, n_out, self.channels, self.dropout, generator
@@ -569,7 +569,7 @@ class AutoencoderManifold(BaseManifold):
         if self.whiten:
             # one row, which only a later partial_fit may bring, has no covariance
             many = len(rows) > 1
-            self._latent_affine = _whitening_of(self._encode(rows)) if many else affine
+            self._latent_affine = whitening_of(self._encode(rows)) if many else affine
 
     def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
         with isolated_streams(0) if self._is_foreign else nullcontext():
@@ -602,53 +602,3 @@ class AutoencoderManifold(BaseManifold):
     def _decode_tensor(self, z: Tensor) -> Tensor:
         out = self.decoder_(z)
         return torch.sigmoid(out) if self._trained_as[0] == "bce" else out
-
-
-def _check_unit_range(name: str, rows: NDArray[Any], top: float) -> None:
-    low, high = rows.min(), rows.max()
-    if rows.dtype != np.uint8 and (low < 0 or high > top):
-        raise ValueError(
-            f"loss='bce' needs data in [0, {top:g}], got values of {name} in "
-            f"[{low:g}, {high:g}]. Put a MinMaxScaler before, or use loss='mse'."
-        )
-
-
-def _call_class(
-    name: str,
-    network: Callable[..., nn.Module],
-    n_in: int,
-    n_out: int,
-    image_shape: tuple[int, int, int],
-) -> nn.Module:
-    """Build a network of the user's, and say which one where it fails."""
-    takes_shape = "image_shape" in inspect.signature(network).parameters
-    try:
-        if takes_shape:
-            module = network(n_in, n_out, image_shape=image_shape)
-        else:
-            module = network(n_in, n_out)
-    except Exception as error:
-        error.add_note(f"Raised by {name}={network!r}, called with {n_in}, {n_out}.")
-        raise
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"{name} must build a torch.nn.Module, got {type(module).__name__}."
-        )
-    return module
-
-
-def _whitening_of(Z: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, whitening and colouring of latents, in float64.
-
-    A direction without spread is left at the scale of 1e-6 of the largest, so that the
-    way back exists.
-    """
-    mean = Z.mean(axis=0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(Z.T, dtype=np.float64)))
-    floor = max(float(values.max()), 0.0) * 1e-12
-    std = np.sqrt(np.maximum(values, floor)) if floor else np.ones_like(values)
-    return (
-        torch.from_numpy(mean),
-        torch.from_numpy(vectors / std),
-        torch.from_numpy((vectors * std).T.copy()),
-    )
