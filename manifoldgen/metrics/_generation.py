@@ -1,6 +1,5 @@
 """How near generated rows are to real ones; Euclidean, exact, in blocks of rows."""
 
-from collections.abc import Iterator
 from math import fsum
 from typing import Any, NamedTuple
 
@@ -10,9 +9,7 @@ from sklearn.utils import check_array
 
 from .._arrays import flatten_images
 from .._validation import check_int
-
-_BLOCK = 2**22  # float64 numbers in one block of distances: 32 MB
-_Block = tuple[slice, NDArray[np.float64], NDArray[np.float64]]
+from ..neighbors import distance_blocks, recompute
 
 
 class PRDC(NamedTuple):
@@ -145,11 +142,11 @@ def precision_recall_density_coverage(
     generated_radii = _squared_radii(generated, k)
     balls_around_generated = np.zeros(len(generated), dtype=np.int64)
     covered, recalled = np.zeros((2, len(real)), dtype=bool)
-    for rows, squared, error in _distance_blocks(real, generated):
+    for rows, squared, error in distance_blocks(real, generated):
         radii = real_radii[rows, np.newaxis]
         close = np.abs(squared - radii) <= error
         close |= np.abs(squared - generated_radii) <= error
-        _recompute(squared, close, real[rows], generated)
+        recompute(squared, close, real[rows], generated)
         inside = squared < radii
         balls_around_generated += inside.sum(axis=0)
         covered[rows] = inside.any(axis=1)
@@ -206,10 +203,10 @@ def near_copy_share(X_train: Any, X_generated: Any) -> float:
         raise ValueError("X_train must have at least 2 rows, got 1.")
     to_other = _squared_radii(train, 1)
     copies = 0
-    for rows, squared, error in _distance_blocks(generated, train):
+    for rows, squared, error in distance_blocks(generated, train):
         least = squared.min(axis=1, keepdims=True)
         close = squared - least <= 2 * error.max(axis=1, keepdims=True)
-        _recompute(squared, close, generated[rows], train)
+        recompute(squared, close, generated[rows], train)
         nearest = squared.argmin(axis=1)
         copies += int((squared.min(axis=1) <= to_other[nearest]).sum())
     return copies / len(generated)
@@ -236,49 +233,11 @@ def _two_samples(
     return A, B
 
 
-def _distance_blocks(
-    A: NDArray[np.float64], B: NDArray[np.float64]
-) -> Iterator[_Block]:
-    """Yield a slice of A's rows, their squared distances to B's, and error bounds.
-
-    One matrix product gives a block many times faster than differences do, with an
-    error that grows with the distance from the centre: hence the bounds.
-    """
-    center = B.mean(axis=0)
-    a, b = A - center, B - center
-    a_norms = np.einsum("ij,ij->i", a, a)
-    b_norms = np.einsum("ij,ij->i", b, b)
-    bound = 4 * (A.shape[1] + 4) * np.finfo(np.float64).eps
-    step = max(1, _BLOCK // len(B))
-    for start in range(0, len(A), step):
-        rows = slice(start, start + step)
-        norms = a_norms[rows, np.newaxis] + b_norms
-        squared = a[rows] @ b.T
-        squared *= -2.0
-        squared += norms
-        norms *= bound
-        yield rows, squared, norms
-
-
-def _recompute(
-    squared: NDArray[np.float64],
-    where: NDArray[np.bool_],
-    A: NDArray[np.float64],
-    B: NDArray[np.float64],
-) -> None:
-    """Replace squared distances by those of the differences, which decide ties."""
-    i, j = np.nonzero(where)
-    step = max(1, _BLOCK // A.shape[1])
-    for start in range(0, len(i), step):
-        at, to = i[start : start + step], j[start : start + step]
-        squared[at, to] = np.square(A[at] - B[to]).sum(axis=1)
-
-
 def _mean_distance(A: NDArray[np.float64], B: NDArray[np.float64]) -> float:
     """Return the mean distance over all pairs, each to about 1e-9 of itself."""
     sums = []
-    for rows, squared, error in _distance_blocks(A, B):
-        _recompute(squared, squared <= 1e9 * error, A[rows], B)
+    for rows, squared, error in distance_blocks(A, B):
+        recompute(squared, squared <= 1e9 * error, A[rows], B)
         sums.append(float(np.sqrt(squared, out=squared).sum()))
     return fsum(sums) / (len(A) * len(B))
 
@@ -286,11 +245,11 @@ def _mean_distance(A: NDArray[np.float64], B: NDArray[np.float64]) -> float:
 def _squared_radii(A: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Return the squared distance of each row to its k-th neighbour in the sample."""
     radii = np.empty(len(A))
-    for rows, squared, error in _distance_blocks(A, A):
+    for rows, squared, error in distance_blocks(A, A):
         # The row itself is the nearest one of all, at 0.
         rough = np.partition(squared, k, axis=1)[:, [k]]
         close = np.abs(squared - rough) <= 2 * error.max(axis=1, keepdims=True)
-        _recompute(squared, close, A[rows], A)
+        recompute(squared, close, A[rows], A)
         radii[rows] = np.partition(squared, k, axis=1)[:, k]
     return radii
 
