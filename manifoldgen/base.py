@@ -1,4 +1,4 @@
-"""What every estimator with a network shares, and the roles of manifold and sampler."""
+"""What every estimator with a network shares, and the role of a sampler."""
 
 import copy
 import os
@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__
@@ -338,112 +333,6 @@ def warn_unconverged(outcome: Outcome, figure: str) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-class BaseManifold(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTorchEstimator
-):
-    """X -> Z -> X. A subclass fits, and gives `_encode` and `_decode` on rows."""
-
-    def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
-        raise NotImplementedError
-
-    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float64]:
-        raise NotImplementedError
-
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return the latent coordinates of `X`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components), float32
-            A row's coordinates do not depend on the rows that come with it.
-        """
-        check_is_fitted(self)
-        return self._encode(self._validate_rows(X, reset=False))
-
-    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
-        """Return the rows of data that the latent coordinates `Z` stand for.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_components)
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float32
-            In the units of the training data; reshaped to (n_samples, height, width)
-            or (n_samples, channels, height, width) where `fit` saw images.
-        """
-        check_is_fitted(self)
-        rows = self._decode(self._validate_latents(Z)).astype(np.float32)
-        return rows if self._shape_in is None else rows.reshape(-1, *self._shape_in)
-
-    def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean squared error of each row after there and back.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,), float64
-            In squared units of the data, averaged over the features.
-        """
-        check_is_fitted(self)
-        rows = self._validate_rows(X, reset=False)
-        return np.square(rows - self._reconstruct(rows)).mean(axis=1)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return ``1 - squared error / squares about the training mean``.
-
-        It grows with `n_components` by nature, so it compares models of one width.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-            At most 1, which is a perfect reconstruction; 0 is what the mean gives.
-        """
-        check_is_fitted(self)
-        rows = self._validate_rows(X, reset=False)
-        error = float(np.square(rows - self._reconstruct(rows)).sum())
-        total = float(np.square(rows - self.mean_).sum())
-        if total == 0.0:
-            return 1.0 if error == 0.0 else 0.0
-        return 1.0 - error / total
-
-    def _reconstruct(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return self._decode(self._encode(rows))
-
-    def _validate_latents(self, Z: Any) -> NDArray[Any]:
-        latents = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
-        if latents.shape[1] != self.n_components_:
-            raise ValueError(
-                f"Z must have n_components={self.n_components_} columns, as transform "
-                f"returns them, got {latents.shape[1]}."
-            )
-        check_float32_range("Z", latents)
-        return latents
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components_
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
 
 class SamplerMixin:

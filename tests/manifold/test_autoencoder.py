@@ -673,7 +673,7 @@ def test_ctrl_c_before_training_leaves_the_estimator_as_it_was(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("manifoldgen.manifold._autoencoder.standardize", interrupted)
+    monkeypatch.setattr("manifoldgen.manifold._base.standardize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         manifold.fit(X[:, :4])
     assert vars(manifold) == before

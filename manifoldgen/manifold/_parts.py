@@ -1,4 +1,4 @@
-"""Functions that the autoencoder puts together: ranges, foreign classes, whitening."""
+"""Functions that manifolds put together: ranges, foreign classes, whitening."""
 
 import inspect
 from collections.abc import Callable

@@ -1,0 +1,359 @@
+"""What every manifold shares: an encoder X -> Z, a decoder Z -> X, their units."""
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from .._arrays import (
+    column_moments,
+    standardize,
+    unstandardize,
+    warn_of_coarse_columns,
+)
+from .._random import isolated_streams, torch_generator
+from .._validation import (
+    check_choice,
+    check_float32_range,
+    check_int,
+    check_real,
+    check_sizes,
+)
+from ..base import BaseTorchEstimator, continue_from
+from ..nn import ACTIVATIONS, MLP, ConvDecoder, ConvEncoder, map_rows
+from ..nn.losses import RECONSTRUCTION
+from ..training import OPTIMIZERS, make_optimizer
+from ._autoencoder_program import Loss
+from ._parts import call_class, check_unit_range
+
+
+class BaseManifold(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTorchEstimator
+):
+    """X -> Z -> X by an encoder and a decoder, which a subclass trains in `fit`.
+
+    A subclass may show latents in other units than its networks use: it overrides
+    `_from_encoder` and `_to_decoder`.
+    """
+
+    _networks = ("encoder_", "decoder_")
+    _optimizer_state: dict[str, Any]
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the latent coordinates of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), float32
+            A row's coordinates do not depend on the rows that come with it.
+        """
+        check_is_fitted(self)
+        return self._encode(self._validate_rows(X, reset=False))
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+        """Return the rows of data that the latent coordinates `Z` stand for.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            In the units of the training data; reshaped to (n_samples, height, width)
+            or (n_samples, channels, height, width) where `fit` saw images.
+        """
+        check_is_fitted(self)
+        rows = self._decode(self._validate_latents(Z)).astype(np.float32)
+        return rows if self._shape_in is None else rows.reshape(-1, *self._shape_in)
+
+    def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean squared error of each row after there and back.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,), float64
+            In squared units of the data, averaged over the features.
+        """
+        check_is_fitted(self)
+        rows = self._validate_rows(X, reset=False)
+        return np.square(rows - self._reconstruct(rows)).mean(axis=1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return ``1 - squared error / squares about the training mean``.
+
+        It grows with `n_components` by nature, so it compares models of one width.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or images as `fit` saw them
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            At most 1, which is a perfect reconstruction; 0 is what the mean gives.
+        """
+        check_is_fitted(self)
+        rows = self._validate_rows(X, reset=False)
+        error = float(np.square(rows - self._reconstruct(rows)).sum())
+        total = float(np.square(rows - self.mean_).sum())
+        if total == 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / total
+
+    def _reconstruct(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        return self._decode(self._encode(rows))
+
+    def _validate_latents(self, Z: Any) -> NDArray[Any]:
+        latents = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
+        if latents.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Z must have n_components={self.n_components_} columns, as transform "
+                f"returns them, got {latents.shape[1]}."
+            )
+        check_float32_range("Z", latents)
+        return latents
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _check_networks(self, rows: NDArray[Any], goes_on: bool) -> None:
+        """Check the parameters of networks, loss and training."""
+        check_choice("architecture", self.architecture, ("mlp", "conv"))
+        check_sizes("hidden_sizes", self.hidden_sizes)
+        check_sizes("channels", self.channels)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("precision", self.precision, ("float32", "bf16"))
+        check_int("max_epochs", self.max_epochs)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
+        for name in ("noise", "weight_decay"):
+            check_real(name, getattr(self, name), 0.0)
+        if not callable(self.loss):
+            check_choice("loss", self.loss, tuple(RECONSTRUCTION))
+        for name in ("encoder", "decoder"):
+            network = getattr(self, name)
+            instance = isinstance(network, nn.Module)
+            if network is not None and (instance or not callable(network)):
+                raise TypeError(
+                    f"{name} must be None or a class, called with two widths, got "
+                    f"{network!r}. Pass the class itself, not an instance."
+                )
+        self._check_training()
+        if self.loss == "bce":
+            bytes_before = goes_on and self._is_uint8
+            check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
+
+    def _image_shape(self, n_features: int) -> tuple[int, int, int]:
+        """Return (channels, height, width) of a row and check that it fits."""
+        seen = self._shape_in
+        if seen is not None and len(seen) == 2:
+            seen = (1, *seen)
+        if self.image_shape is None:
+            self._refuse_channels_last(seen)
+            return (seen[0], seen[1], seen[2]) if seen else (1, 1, n_features)
+        shape = check_sizes("image_shape", self.image_shape)
+        if len(shape) != 3 or np.prod(shape) != n_features or seen not in (None, shape):
+            raise ValueError(
+                "image_shape must be (channels, height, width) with a product of "
+                f"n_features={n_features}"
+                + (f" and match the images of shape {seen}" if seen else "")
+                + f", got {self.image_shape!r}."
+            )
+        return shape[0], shape[1], shape[2]
+
+    def _refuse_channels_last(self, seen: tuple[int, ...] | None) -> None:
+        """Raise where the last axis of images looks like their channels.
+
+        Perceptrons see no layout, so it is all the same to them.
+        """
+        if seen is None or (self.architecture == "mlp" and not self._is_foreign):
+            return
+        if seen[-1] in (1, 3, 4) and seen[0] not in (1, 3, 4):
+            raise ValueError(
+                "X must hold images as (n, channels, height, width), got images of "
+                f"shape {seen}, which looks like channels last. Pass "
+                "X.transpose(0, 3, 1, 2), or image_shape= where it is right as it is."
+            )
+
+    def _trains_as(self, rows: NDArray[Any]) -> tuple[Any, ...]:
+        """Return what the units of the networks depend on, besides the data."""
+        loss = self.loss if isinstance(self.loss, str) else "callable"
+        own = (self.encoder is not None, self.decoder is not None)
+        return (loss, *own, *self._image_shape(rows.shape[1]))
+
+    def _check_units(self, rows: NDArray[Any]) -> None:
+        """Raise where training would go on in other units than it began in."""
+        now = self._trains_as(rows)
+        if now != self._trained_as:
+            raise ValueError(
+                "Training on from fitted weights needs the loss, the image_shape and "
+                "the kinds of networks that they were fitted with: (loss, own encoder, "
+                f"own decoder, image_shape) was {self._trained_as}, is {now}. Put the "
+                "parameters back, or fit with warm_start=False."
+            )
+
+    def _set_units(self, rows: NDArray[Any]) -> None:
+        """Fix what the networks see: ``(x - shift_) / scale_``."""
+        self.image_shape_ = self._image_shape(rows.shape[1])
+        self.mean_, std = column_moments(rows)
+        warn_of_coarse_columns(type(self).__name__, self.mean_, std)
+        self._is_uint8 = rows.dtype == np.uint8
+        self._trained_as = self._trains_as(rows)
+        scale = 255.0 if self._is_uint8 else 1.0
+        self.shift_ = np.zeros_like(self.mean_)
+        if self.loss == "mse" and self.encoder is None and self.decoder is None:
+            self.shift_ = self.mean_
+            scale = float(np.sqrt(np.square(std).mean())) or 1.0
+        self.scale_ = np.full_like(self.mean_, scale)
+
+    @property
+    def _is_foreign(self) -> bool:
+        return any(callable(part) for part in (self.encoder, self.decoder, self.loss))
+
+    def _build_networks(self, seed: int) -> dict[str, nn.Module]:
+        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self.n_components_
+        generator = torch_generator(seed)
+        with isolated_streams(seed) if self._is_foreign else nullcontext():
+            if self.encoder is not None:
+                encoder = call_class("encoder", self.encoder, n_in, n_out, shape)
+            elif self.architecture == "conv":
+                encoder = ConvEncoder(
+                    shape, n_out, self.channels, self.dropout, generator
+                )
+            else:
+                sizes = (n_in, *self.hidden_sizes, n_out)
+                encoder = MLP(sizes, self.activation, self.dropout, generator)
+            if self.decoder is not None:
+                decoder = call_class("decoder", self.decoder, n_out, n_in, shape)
+            elif self.architecture == "conv":
+                decoder = ConvDecoder(
+                    shape, n_out, self.channels, self.dropout, generator
+                )
+            else:
+                sizes = (n_out, *reversed(self.hidden_sizes), n_in)
+                decoder = MLP(sizes, self.activation, self.dropout, generator)
+        return {"encoder_": encoder, "decoder_": decoder}
+
+    def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
+        """Return networks on the device, with the weights of `fitted` where given."""
+        networks = self._build_networks(seed)
+        if fitted is not None:
+            continue_from(networks, fitted)
+        for network in networks.values():
+            network.to(self.device_)
+        if self._is_foreign:
+            self._try_out(networks, seed)
+        return networks
+
+    def _try_out(self, networks: dict[str, nn.Module], seed: int) -> None:
+        """Check shapes with two rows of zeros before any training."""
+        widths = {"encoder_": self.n_components_, "decoder_": self.n_features_in_}
+        x = torch.zeros(2, self.n_features_in_, device=self.device_)
+        flow = x
+        with isolated_streams(seed), torch.no_grad():
+            for name, network in networks.items():
+                flow = network.eval()(flow)
+                if getattr(flow, "shape", None) != (2, widths[name]):
+                    raise ValueError(
+                        f"{name[:-1]} must map 2 rows to a tensor of shape "
+                        f"(2, {widths[name]}), got {getattr(flow, 'shape', flow)}."
+                    )
+            value = self._loss_function()(flow, x)
+        if not isinstance(value, Tensor) or value.ndim:
+            raise ValueError(
+                "loss must return a tensor without dimensions, the mean over the "
+                f"batch, got {value!r}."
+            )
+
+    def _loss_function(self) -> Loss:
+        return RECONSTRUCTION[self.loss] if isinstance(self.loss, str) else self.loss
+
+    def _new_optimizer(self, networks: dict[str, nn.Module]) -> torch.optim.Optimizer:
+        parameters = [p for m in networks.values() for p in m.parameters()]
+        return make_optimizer(
+            self.optimizer, parameters, self.learning_rate, self.weight_decay
+        )
+
+    def _keep_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Store the moments on the CPU, where they can be loaded without the GPU."""
+        moments = {
+            index: {name: value.cpu() for name, value in state.items()}
+            for index, state in optimizer.state_dict()["state"].items()
+        }
+        self._optimizer_state = {"name": self.optimizer, "moments": moments}
+
+    def _restore_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give `optimizer` a copy of the moments, but the settings of today."""
+        kept = getattr(self, "_optimizer_state", None)
+        if kept is not None and kept["name"] == self.optimizer:
+            moments = copy.deepcopy(kept["moments"])
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+    def _units_on_device(self) -> Callable[[Tensor], Tensor]:
+        shift = torch.tensor(self.shift_, dtype=torch.float32, device=self.device_)
+        scale = torch.tensor(self.scale_, dtype=torch.float32, device=self.device_)
+        return lambda x: (x.float() - shift) / scale
+
+    def _on_device(self, rows: NDArray[Any]) -> Tensor:
+        if self._is_uint8:
+            # floats in 0..255 keep their fractions: the networks see the same units
+            dtype = torch.uint8 if rows.dtype == np.uint8 else torch.float32
+            return torch.tensor(rows, dtype=dtype, device=self.device_)
+        units = standardize(rows, self.shift_, self.scale_)
+        return torch.from_numpy(units).to(self.device_)
+
+    def _encode(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        with isolated_streams(0) if self._is_foreign else nullcontext():
+            Z = map_rows(
+                self.encoder_,
+                X,
+                self.device_,
+                lambda part: standardize(part, self.shift_, self.scale_),
+            )
+        return self._from_encoder(Z)
+
+    def _decode(self, Z: NDArray[Any]) -> NDArray[np.float64]:
+        Z = self._to_decoder(Z)
+        with isolated_streams(0) if self._is_foreign else nullcontext():
+            rows = map_rows(
+                self._decode_tensor, Z, self.device_, lambda part: part.astype("f4")
+            )
+        X = unstandardize(rows, self.shift_, self.scale_)
+        return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
+
+    def _decode_tensor(self, z: Tensor) -> Tensor:
+        out = self.decoder_(z)
+        return torch.sigmoid(out) if self._trained_as[0] == "bce" else out
+
+    def _from_encoder(self, Z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return latents as `transform` shows them."""
+        return Z
+
+    def _to_decoder(self, Z: NDArray[Any]) -> NDArray[Any]:
+        """Return latents as the decoder takes them."""
+        return Z
