@@ -29,6 +29,7 @@ _HOMES = {
     "precision_recall_density_coverage": "metrics",
     "sample_from": "pipeline",
     "save": "persistence",
+    "shepard_pairs": "metrics",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .metrics import (
         precision_recall_density_coverage as precision_recall_density_coverage,
     )
+    from .metrics import shepard_pairs as shepard_pairs
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
     from .outliers import MahalanobisScorer as MahalanobisScorer
