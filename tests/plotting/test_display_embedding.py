@@ -1,13 +1,18 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 
 from manifoldgen import EmbeddingDisplay
-from manifoldgen.plotting._embedding import density_levels, principal_plane
+from manifoldgen.plotting._embedding import (
+    binned_density,
+    density_levels,
+    principal_plane,
+)
 from manifoldgen.plotting._style import MAX_CLASSES, class_styles, is_categorical
 
 mpl.use("agg")
@@ -148,3 +153,76 @@ def test_contours_are_left_out_where_points_span_no_plane():
     line = np.column_stack([np.arange(20.0), np.arange(20.0)])
     display = EmbeddingDisplay.from_latents(line, contours=True)
     assert display.contours_ == []
+
+
+def test_density_is_that_of_scipy_with_the_same_kernel():
+    points = np.random.default_rng(0).normal(size=(400, 2)) * [1.0, 20.0]
+    density = binned_density(points, 0.3)
+    kernels = [norm(points[:, k], 0.3 * points[:, k].std()) for k in (0, 1)]
+    across = kernels[0].pdf(density.x[:, None])
+    up = kernels[1].pdf(density.y[:, None])
+    expected = up @ across.T / len(points)
+    error = np.abs(density.heights - expected).max()
+    assert error < 0.02 * expected.max()
+    share = density.heights.sum() * np.ptp(density.x[:2]) * np.ptp(density.y[:2])
+    assert 0.98 < share < 1.001
+
+
+def test_density_at_the_points_says_how_many_a_level_holds():
+    rng = np.random.default_rng(0)
+    hills = [(500, -9.0), (300, 0.0), (200, 9.0)]
+    points = np.concatenate([rng.normal(x, 1.0, size=(n, 2)) for n, x in hills])
+    density = binned_density(points, 0.1)
+    (level,) = density_levels(density.at_points, (0.8,))
+    column = np.abs(points[:, :1] - density.x).argmin(axis=1)
+    row = np.abs(points[:, 1:] - density.y).argmin(axis=1)
+    np.testing.assert_array_equal(density.heights[row, column], density.at_points)
+    assert (density.heights[row, column] >= level).mean() == 0.8
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.zeros((50, 2)),
+        np.column_stack([np.arange(50.0), np.full(50, 1e6)]),
+        np.random.default_rng(0).normal(size=(9, 2)),
+    ],
+    ids=["equal", "level", "few"],
+)
+def test_density_is_left_out_where_there_is_none(points):
+    assert binned_density(points, 0.3) is None
+    display = EmbeddingDisplay.from_latents(points, density=True)
+    display.figure_.canvas.draw()
+    assert display.density_ is None
+
+
+def test_density_lies_under_the_points_of_any_label(latents):
+    y = np.where(np.arange(len(latents)) % 3, -1, 4)
+    plain = EmbeddingDisplay.from_latents(latents, y=y)
+    display = EmbeddingDisplay.from_latents(latents, y=y, density=True)
+    display.figure_.canvas.draw()
+    assert plain.density_ is None
+    assert display.density_.get_zorder() < min(
+        scatter.get_zorder() for scatter in display.scatters_
+    )
+    assert [text.get_text() for text in display.legend_.get_texts()] == ["-1", "4"]
+    levels = binned_density(display.embedding, 0.4 * len(latents) ** (-1 / 6)).at_points
+    expected = density_levels(levels, (0.2, 0.4, 0.6, 0.8, 0.95))
+    np.testing.assert_allclose(display.density_.levels, expected)
+    assert display.scatters_[0].get_sizes() < plain.scatters_[0].get_sizes()
+
+
+def test_density_takes_keywords_and_a_strip_has_none(latents):
+    display = EmbeddingDisplay.from_latents(
+        latents, density=True, density_kwargs={"levels": [0.001, 0.01, 0.02]}
+    )
+    assert display.density_.levels.tolist() == [0.001, 0.01, 0.02]
+    strip = EmbeddingDisplay.from_latents(latents[:, :1], density=True)
+    assert strip.density_ is None
+
+
+@pytest.mark.parametrize(("n_points", "rasterized"), [(300, False), (6000, True)])
+def test_many_points_are_pixels_in_a_file_of_vectors(n_points, rasterized):
+    Z = np.random.default_rng(0).normal(size=(n_points, 2))
+    display = EmbeddingDisplay.from_latents(Z)
+    assert bool(display.scatters_[0].get_rasterized()) is rasterized
