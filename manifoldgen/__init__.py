@@ -23,6 +23,8 @@ _HOMES = {
     "call_last": "pipeline",
     "energy_distance": "metrics",
     "generation_scorer": "model_selection",
+    "interpolate": "latent",
+    "interpolate_latents": "latent",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
     "one_standard_error": "model_selection",
@@ -49,6 +51,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .generation import LatentGAN as LatentGAN
+    from .latent import interpolate as interpolate
+    from .latent import interpolate_latents as interpolate_latents
     from .manifold import AutoencoderManifold as AutoencoderManifold
     from .metrics import energy_distance as energy_distance
     from .metrics import (

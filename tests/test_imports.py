@@ -18,7 +18,7 @@ LINES = [
     | {"nn", "training", "covariance", "neighbors", "metrics", "datasets"},
     {"base"},
     {"features", "outliers", "manifold"},
-    {"generation"},
+    {"generation", "latent"},
     {"imaging"},
     {"pipeline", "report", "persistence", "model_selection", "plotting"},
     {"cli"},
