@@ -10,18 +10,18 @@ from prdc import compute_prdc
 from scipy.spatial.distance import cdist
 from scipy.stats import energy_distance as scipy_energy_distance
 
-from manifoldgen import neighbors
 from manifoldgen.metrics import (
     energy_distance,
     near_copy_share,
     precision_recall_density_coverage,
 )
+from manifoldgen.neighbors import _distances
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a few rows, so that small samples take several."""
-    monkeypatch.setattr(neighbors, "_BLOCK", 200)
+    monkeypatch.setattr(_distances, "_BLOCK", 200)
 
 
 def brute_energy(X, Y):
@@ -217,7 +217,7 @@ def test_bounds_and_duplicates_are_explained():
     "function", [energy_distance, precision_recall_density_coverage, near_copy_share]
 )
 def test_memory_is_a_few_blocks(function, monkeypatch):
-    monkeypatch.setattr(neighbors, "_BLOCK", 2**16)
+    monkeypatch.setattr(_distances, "_BLOCK", 2**16)
     rng = np.random.RandomState(12)
     X, Y = rng.randn(2, 3000, 4)
     tracemalloc.start()
