@@ -14,12 +14,14 @@ _HOMES = {
     "EmbeddingDisplay": "plotting",
     "GenerativePipeline": "pipeline",
     "LatentGAN": "generation",
+    "LatentGridDisplay": "plotting",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "SearchCurveDisplay": "plotting",
     "TrainingHistoryDisplay": "plotting",
+    "TraversalDisplay": "plotting",
     "call_last": "pipeline",
     "energy_distance": "metrics",
     "generation_scorer": "model_selection",
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     from .pipeline import make_generative_pipeline as make_generative_pipeline
     from .pipeline import sample_from as sample_from
     from .plotting import EmbeddingDisplay as EmbeddingDisplay
+    from .plotting import LatentGridDisplay as LatentGridDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
     from .plotting import SearchCurveDisplay as SearchCurveDisplay
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay
+    from .plotting import TraversalDisplay as TraversalDisplay

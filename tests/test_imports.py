@@ -125,7 +125,7 @@ def test_a_name_brings_what_it_needs_and_no_more():
 
 def test_displays_import_matplotlib_when_they_plot():
     assert "matplotlib" not in modules_after(
-        "from manifoldgen import SampleGridDisplay, SearchCurveDisplay"
+        "from manifoldgen import LatentGridDisplay, SearchCurveDisplay, interpolate"
     )
 
 

@@ -3,12 +3,16 @@
 from ._embedding import EmbeddingDisplay
 from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
+from ._latent_grid import LatentGridDisplay
 from ._search import SearchCurveDisplay
+from ._traversal import TraversalDisplay
 
 __all__ = [
     "EmbeddingDisplay",
+    "LatentGridDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
     "SearchCurveDisplay",
     "TrainingHistoryDisplay",
+    "TraversalDisplay",
 ]
