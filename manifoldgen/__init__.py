@@ -20,6 +20,7 @@ _HOMES = {
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "SearchCurveDisplay": "plotting",
+    "ShepardDisplay": "plotting",
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
     "call_last": "pipeline",
@@ -76,5 +77,6 @@ if TYPE_CHECKING:
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
     from .plotting import SearchCurveDisplay as SearchCurveDisplay
+    from .plotting import ShepardDisplay as ShepardDisplay
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay
     from .plotting import TraversalDisplay as TraversalDisplay

@@ -5,6 +5,7 @@ from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
 from ._search import SearchCurveDisplay
+from ._shepard import ShepardDisplay
 from ._traversal import TraversalDisplay
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ReconstructionDisplay",
     "SampleGridDisplay",
     "SearchCurveDisplay",
+    "ShepardDisplay",
     "TrainingHistoryDisplay",
     "TraversalDisplay",
 ]
