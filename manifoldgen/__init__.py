@@ -30,11 +30,15 @@ _HOMES = {
     "interpolate_latents": "latent",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
+    "neighbor_label_accuracy": "metrics",
     "one_standard_error": "model_selection",
     "precision_recall_density_coverage": "metrics",
+    "round_trip_error": "metrics",
     "sample_from": "pipeline",
     "save": "persistence",
+    "shepard_correlation": "metrics",
     "shepard_pairs": "metrics",
+    "triplet_accuracy": "metrics",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -58,10 +62,14 @@ if TYPE_CHECKING:
     from .latent import interpolate_latents as interpolate_latents
     from .manifold import AutoencoderManifold as AutoencoderManifold
     from .metrics import energy_distance as energy_distance
+    from .metrics import neighbor_label_accuracy as neighbor_label_accuracy
     from .metrics import (
         precision_recall_density_coverage as precision_recall_density_coverage,
     )
+    from .metrics import round_trip_error as round_trip_error
+    from .metrics import shepard_correlation as shepard_correlation
     from .metrics import shepard_pairs as shepard_pairs
+    from .metrics import triplet_accuracy as triplet_accuracy
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
     from .outliers import MahalanobisScorer as MahalanobisScorer
