@@ -24,6 +24,8 @@ _HOMES = {
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
     "call_last": "pipeline",
+    "continuity": "metrics",
+    "coranking_curve": "metrics",
     "energy_distance": "metrics",
     "generation_scorer": "model_selection",
     "interpolate": "latent",
@@ -31,6 +33,7 @@ _HOMES = {
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
     "neighbor_label_accuracy": "metrics",
+    "neighbor_recall": "metrics",
     "one_standard_error": "model_selection",
     "precision_recall_density_coverage": "metrics",
     "round_trip_error": "metrics",
@@ -39,6 +42,7 @@ _HOMES = {
     "shepard_correlation": "metrics",
     "shepard_pairs": "metrics",
     "triplet_accuracy": "metrics",
+    "trustworthiness": "metrics",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -61,8 +65,11 @@ if TYPE_CHECKING:
     from .latent import interpolate as interpolate
     from .latent import interpolate_latents as interpolate_latents
     from .manifold import AutoencoderManifold as AutoencoderManifold
+    from .metrics import continuity as continuity
+    from .metrics import coranking_curve as coranking_curve
     from .metrics import energy_distance as energy_distance
     from .metrics import neighbor_label_accuracy as neighbor_label_accuracy
+    from .metrics import neighbor_recall as neighbor_recall
     from .metrics import (
         precision_recall_density_coverage as precision_recall_density_coverage,
     )
@@ -70,6 +77,7 @@ if TYPE_CHECKING:
     from .metrics import shepard_correlation as shepard_correlation
     from .metrics import shepard_pairs as shepard_pairs
     from .metrics import triplet_accuracy as triplet_accuracy
+    from .metrics import trustworthiness as trustworthiness
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
     from .outliers import MahalanobisScorer as MahalanobisScorer

@@ -14,16 +14,28 @@ from ._generation import (
     near_copy_share,
     precision_recall_density_coverage,
 )
+from ._ranks import (
+    CorankingCurve,
+    continuity,
+    coranking_curve,
+    neighbor_recall,
+    trustworthiness,
+)
 
 __all__ = [
     "PRDC",
+    "CorankingCurve",
     "ShepardPairs",
+    "continuity",
+    "coranking_curve",
     "energy_distance",
     "near_copy_share",
     "neighbor_label_accuracy",
+    "neighbor_recall",
     "precision_recall_density_coverage",
     "round_trip_error",
     "shepard_correlation",
     "shepard_pairs",
     "triplet_accuracy",
+    "trustworthiness",
 ]
