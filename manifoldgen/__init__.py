@@ -30,6 +30,7 @@ _HOMES = {
     "generation_scorer": "model_selection",
     "interpolate": "latent",
     "interpolate_latents": "latent",
+    "intrinsic_dimension": "metrics",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
     "neighbor_label_accuracy": "metrics",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .metrics import continuity as continuity
     from .metrics import coranking_curve as coranking_curve
     from .metrics import energy_distance as energy_distance
+    from .metrics import intrinsic_dimension as intrinsic_dimension
     from .metrics import neighbor_label_accuracy as neighbor_label_accuracy
     from .metrics import neighbor_recall as neighbor_recall
     from .metrics import (

@@ -14,6 +14,7 @@ from ._generation import (
     near_copy_share,
     precision_recall_density_coverage,
 )
+from ._intrinsic_dimension import intrinsic_dimension
 from ._ranks import (
     CorankingCurve,
     continuity,
@@ -29,6 +30,7 @@ __all__ = [
     "continuity",
     "coranking_curve",
     "energy_distance",
+    "intrinsic_dimension",
     "near_copy_share",
     "neighbor_label_accuracy",
     "neighbor_recall",
