@@ -249,7 +249,9 @@ def coranking_curve(
     else:
         most = _check_neighbors("max_neighbors", max_neighbors, n, n - 2)
         orders = _nearest_orders(A, B, most)
-    larger = sum(_count_larger_ranks(*pair, n, most) for pair in orders)
+    larger = np.zeros(most, dtype=np.int64)
+    for pair in orders:
+        larger += _count_larger_ranks(*pair, n, most)
     k = np.arange(1, most + 1)
     q_nx = larger.cumsum() / (k * n)
     r_nx = ((n - 1) * q_nx - k) / (n - 1 - k)
@@ -311,24 +313,26 @@ def _ranks_in_row(
     exact: _Rows,
     A: _Rows,
     itself: int,
-) -> list[int]:
+) -> NDArray[np.int64]:
     """Return the ranks of columns whose squared distances are `exact`, not as in `row`.
 
     Where others are as far to within the error, differences decide.
     """
-    closer = [np.count_nonzero(row < limit - margin) for limit in exact]
-    reached = [np.count_nonzero(row <= limit + margin) for limit in exact]
-    if all(r - c == 1 for c, r in zip(closer, reached, strict=True)):
+    closer = np.array([np.count_nonzero(row < limit - margin) for limit in exact])
+    reached = np.array([np.count_nonzero(row <= limit + margin) for limit in exact])
+    if (reached == closer + 1).all():
         return reached
     close = np.zeros(len(row), dtype=bool)
     for limit in exact:
         close |= np.abs(row - limit) <= margin
     (j,) = np.nonzero(close)
     row[j] = squared_differences(A, np.full_like(j, itself), A, j)
-    return [
-        1 + np.count_nonzero(row < limit) + np.count_nonzero(row[:column] == limit)
-        for column, limit in zip(columns, exact, strict=True)
+    pairs = zip(columns, exact, strict=True)
+    nearer = [
+        np.count_nonzero(row < limit) + np.count_nonzero(row[:column] == limit)
+        for column, limit in pairs
     ]
+    return 1 + np.array(nearer)
 
 
 def _count_larger_ranks(
