@@ -173,6 +173,17 @@ def _on_arcs(
     return np.where(bent, norm * direction, straight)
 
 
+def without_generator(estimator: Any) -> Any:
+    """Return the steps before the last of a Pipeline that ends in a generator.
+
+    Everything else is returned as it is.
+    """
+    ends_in_one = isinstance(estimator, Pipeline) and len(estimator.steps) > 1
+    if ends_in_one and not hasattr(estimator, "transform"):
+        return estimator[:-1]
+    return estimator
+
+
 def invertible_part(estimator: Any) -> Any:
     """Return what of `estimator` goes to latent space and back.
 
@@ -184,9 +195,7 @@ def invertible_part(estimator: Any) -> Any:
     TypeError
         If it has no `transform` or no `inverse_transform`.
     """
-    part = estimator
-    if isinstance(part, Pipeline) and not hasattr(part, "transform"):
-        part = part[:-1] if len(part.steps) > 1 else part
+    part = without_generator(estimator)
     for method in ("transform", "inverse_transform"):
         if not hasattr(part, method):
             raise TypeError(
