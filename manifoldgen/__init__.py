@@ -26,6 +26,7 @@ _HOMES = {
     "call_last": "pipeline",
     "continuity": "metrics",
     "coranking_curve": "metrics",
+    "embedding_scorer": "model_selection",
     "energy_distance": "metrics",
     "generation_scorer": "model_selection",
     "interpolate": "latent",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .metrics import shepard_pairs as shepard_pairs
     from .metrics import triplet_accuracy as triplet_accuracy
     from .metrics import trustworthiness as trustworthiness
+    from .model_selection import embedding_scorer as embedding_scorer
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
     from .outliers import MahalanobisScorer as MahalanobisScorer

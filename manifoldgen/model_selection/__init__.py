@@ -1,11 +1,14 @@
 """Scorers and rules for scikit-learn's searches."""
 
+from ._embedding_scorers import EmbeddingScorer, embedding_scorer
 from ._refit import OneStandardError, one_standard_error
 from ._scorers import GenerationScorer, generation_scorer
 
 __all__ = [
+    "EmbeddingScorer",
     "GenerationScorer",
     "OneStandardError",
+    "embedding_scorer",
     "generation_scorer",
     "one_standard_error",
 ]
