@@ -102,9 +102,10 @@ def test_rows_at_one_distance_without_duplicates():
     assert_array_equal(found.indices[7], [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("d", [1, 3, 100])
 @pytest.mark.parametrize("k", [1, 20, 299])
-def test_constant_rows_are_neighbours_at_zero(k):
-    X = np.full((300, 3), 0.1, dtype=np.float32)
+def test_constant_rows_are_neighbours_at_zero(k, d):
+    X = np.full((300, d), 0.1, dtype=np.float32)
     found = nearest_neighbors(X, k)
     assert_array_equal(found.distances, 0.0)
     assert_nearest(found, brute_force(X, k))
@@ -187,6 +188,8 @@ INDEXED = {
     "duplicates": np.round(sample(3000, 2, np.float64), 1),
     "clusters": sample(2000, 3, np.float64) + 1e9 * sample(2000, 3, np.uint8, 1),
     "wide": sample(300, 600, np.float32),
+    "flat": sample(3000, 9, np.float32) @ sample(9, 520, np.float32, 1)
+    + 0.1 * sample(3000, 520, np.float32, 2),
 }
 
 
@@ -237,6 +240,29 @@ def test_an_index_comes_back_from_its_arrays_and_from_a_pickle(metric):
         found = other.query(X[:50] + 0.01, 5)
         assert_array_equal(found.indices, expected.indices)
         assert_array_equal(found.distances, expected.distances)
+
+
+@pytest.mark.parametrize("k", [1, 15, 200])
+def test_leading_axes_of_wide_rows_lose_no_neighbour(k):
+    X = INDEXED["flat"]
+    index = NeighborIndex.build(X)
+    assert index._axes is not None
+    assert index._right.shape[1] < 50
+    queries = np.concatenate([X[:40], sample(10, 520, np.float32, 3)])
+    assert_nearest(index.query(queries, k), brute_force(X, k, queries))
+    digits = load_digits().data
+    wide = np.hstack([digits, digits**2])
+    index = NeighborIndex.build(wide)
+    assert index._axes is not None
+    assert_nearest(index.query_itself(k), brute_force(wide, k))
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_few_wide_rows(n):
+    X = sample(n, 300, np.float64)
+    X[1] = X[0]
+    assert_nearest(nearest_neighbors(X, n - 1), brute_force(X, n - 1))
+    assert_nearest(nearest_neighbors(X, n, queries=X), brute_force(X, n, X))
 
 
 def test_an_index_keeps_rows_of_its_own():

@@ -1,7 +1,7 @@
 """Rows prepared for looking up the nearest of them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,33 @@ from ._distances import (
     without_itself,
 )
 from ._metrics import check_metric, on_sphere, pairwise_neighbors
+from ._products import (
+    Pairs,
+    at_least,
+    bound_from_below,
+    kth_largest,
+    leading_axes,
+    product_error,
+    project,
+)
 
 _QUERIES = 256  # in one block
 _ROWS = 2048  # in one product
 _PAIRS = 2**20  # kept of one block before it is searched in float64
 _SAMPLE = 16  # one row in so many gives the first bound
+_AXES_FROM = 1024  # rows at most that the leading axes come from
 _GROWTH = 4  # of the rows seen before the bound is made tighter
 _FAR = 2.0**20  # times the largest row: the differences themselves err as much there
 _LARGEST = 1e150  # squares of larger numbers overflow
-_Pairs = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 _Indices = tuple[NDArray[np.intp], NDArray[np.intp]]
 _Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+class _Block(NamedTuple):
+    queries: NDArray[np.float64]
+    left: NDArray[np.float32]  # factors of the products
+    error: NDArray[np.float64]  # of these
+    squares: NDArray[np.float64]  # of the distance from the centre
 
 
 class NeighborIndex:
@@ -36,8 +52,10 @@ class NeighborIndex:
 
     Matrix products in float32 rank the rows, a bound of their rounding error says
     which of them may be among the nearest, and the differences of those, in float64,
-    decide. So a row's answer does not depend on the batch it comes in, to the last
-    bit, and a row that was given to `build` is found at a distance of exactly 0.
+    decide. Of wide rows the products take the leading axes alone, and the length of
+    what is left, which bounds the whole product. So a row's answer does not depend on
+    the batch it comes in, to the last bit, and a row that was given to `build` is found
+    at a distance of exactly 0.
 
     Parameters
     ----------
@@ -216,25 +234,33 @@ class NeighborIndex:
         return np.diff(self._starts)
 
     def _prepare_products(self) -> None:
-        """Keep rows such that a product with a query grows as its distance falls.
+        rows = self._rows
+        self._center = rows.mean(axis=0, dtype=np.float64)
+        size = _largest_norm(rows, self._center)
+        self._scale = 2.0 ** -np.ceil(np.log2(size)) if size > 0 else 1.0
+        # rows of the sample first: the bound that they give cuts off most others
+        step = min(_SAMPLE, len(rows))
+        parts = [np.arange(first, len(rows), step) for first in range(step)]
+        self._order = np.concatenate(parts)
+        some = rows[:: -(-len(rows) // _AXES_FROM)]
+        self._axes = leading_axes((some - self._center) * self._scale)
+        self._right = self._right_factors(self._axes)
+
+    def _right_factors(self, axes: NDArray[np.float64] | None) -> NDArray[np.float32]:
+        """Return rows such that a product with a query grows as its distance falls.
 
         ``q.r - r.r / 2`` is ``(q.q - |q - r|**2) / 2``. Rows are centred and divided by
         a power of two that brings them near 1, which costs no digit.
         """
         n, d = self._rows.shape
-        self._center = self._rows.mean(axis=0, dtype=np.float64)
-        size = _largest_norm(self._rows, self._center)
-        self._scale = 2.0 ** -np.ceil(np.log2(size)) if size > 0 else 1.0
-        # rows of the sample first: the bound that they give cuts off most others
-        step = min(_SAMPLE, n)
-        self._order = np.concatenate([np.arange(s, n, step) for s in range(step)])
-        self._products = np.empty((n, d + 1), dtype=np.float32)
+        width = d if axes is None else axes.shape[1] + 1
+        right = np.empty((n, width + 1), dtype=np.float32)
         for start in range(0, n, _ROWS):
-            part = self._products[start : start + _ROWS]
-            rows = self._rows[self._order[start : start + _ROWS]]
-            part[:, :d] = (rows - self._center) * self._scale
-            norms = np.square(part[:, :d], dtype=np.float64).sum(axis=1)
-            part[:, d] = -norms / 2
+            at = slice(start, start + _ROWS)
+            rows = (self._rows[self._order[at]] - self._center) * self._scale
+            right[at, :-1] = project(rows, axes)
+            right[at, -1] = np.square(rows).sum(axis=1) / -2
+        return right
 
     def _search(self, queries: NDArray[Any], k: int, device: str) -> _Found:
         if device != "cpu":
@@ -246,40 +272,44 @@ class NeighborIndex:
             return self._nearest(block, self._candidates(block, k), k)
 
         starts = range(0, len(queries), step)
-        return _stack(map_on_threads(search, starts, queries.shape[1]))
+        return _stack(map_on_threads(search, starts, self._right.shape[1]))
 
     def _search_on(self, device: str, queries: NDArray[Any], k: int) -> _Found:
         """Rank the pairs of a block on a torch device, and decide on the CPU."""
         from ._device import Ranking
 
-        ranking = Ranking(self._products, device)
+        right = self._right if self._axes is None else self._right_factors(None)
+        ranking = Ranking(right, device)
 
         def search(start: int) -> _Found:
-            block = queries[start : start + ranking.n_queries].astype(np.float64)
-            factor = self._left_factor(block, ranking.rounding)
-            if factor is not None:
-                pairs = ranking.candidates(*factor, min(k, len(self._rows)))
+            rows = queries[start : start + ranking.n_queries].astype(np.float64)
+            block = self._block(rows, None, ranking.rounding)
+            if block is not None:
+                n_unique = min(k, len(self._rows))
+                pairs = ranking.candidates(block.left, block.error, n_unique)
                 if pairs is not None:
-                    return self._nearest(block, (pairs[0], self._order[pairs[1]]), k)
-            return self._search(block, k, "cpu")
+                    return self._nearest(rows, (pairs[0], self._order[pairs[1]]), k)
+            return self._search(rows, k, "cpu")
 
         return _stack(map(search, range(0, len(queries), ranking.n_queries)))
 
-    def _left_factor(
-        self, queries: NDArray[np.float64], rounding: float = 2.0**-24
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-        """Return what products of queries are made from, and the errors of these.
-
-        None stands for a query so far off that float32 cannot hold it.
-        """
+    def _block(
+        self,
+        queries: NDArray[np.float64],
+        axes: NDArray[np.float64] | None,
+        rounding: float = 2.0**-24,
+    ) -> _Block | None:
+        """Return queries ready for products, or None where one is too far off."""
         centered = (queries - self._center) * self._scale
         with np.errstate(over="ignore"):
-            norms = np.sqrt(np.square(centered).sum(axis=1))
-        if norms.max() > _FAR:
+            squares = np.square(centered).sum(axis=1)
+        if squares.max() > _FAR**2:
             return None
-        left = np.ones((len(queries), queries.shape[1] + 1), dtype=np.float32)
-        left[:, :-1] = centered
-        return left, _product_error(queries.shape[1], rounding) * (norms + 1.0)
+        factors = project(centered, axes)
+        left = np.ones((len(queries), factors.shape[1] + 1), dtype=np.float32)
+        left[:, :-1] = factors
+        error = product_error(queries.shape[1], rounding) * (np.sqrt(squares) + 1.0)
+        return _Block(queries, left, error, squares)
 
     def _candidates(self, queries: NDArray[np.float64], k: int) -> _Indices | None:
         """Return pairs of queries and rows, all of the k nearest among them.
@@ -288,25 +318,45 @@ class NeighborIndex:
         in float64 can.
         """
         k, n = min(k, len(self._rows)), len(self._rows)
-        factor = self._left_factor(queries)
-        if factor is None:
+        block = self._block(queries, self._axes)
+        if block is None:
             return None
-        left, error = factor
         n_sample = min(n, max(-(-n // _SAMPLE), 16 * k))
-        values = self._products[:n_sample] @ left.T
-        least = _bound_from_below(values, k) - 2 * error
-        found = [_at_least(values, least, 0)]
+        values = self._right[:n_sample] @ block.left.T
+        least = bound_from_below(values, k) - 2 * block.error
+        if self._axes is not None:
+            _, least = self._tighten([at_least(values, least, 0)], k, block)
+        found = [at_least(values, least, 0)]
         tighten = n_sample
         for start in range(n_sample, n, _ROWS):
             if start >= tighten:
-                found = [_nearest_of(found, k, least, error)]
-                tighten = _GROWTH * start
-            values = self._products[start : start + _ROWS] @ left.T
-            found.append(_at_least(values, least, start))
+                pairs, least = self._tighten(found, k, block)
+                found, tighten = [pairs], _GROWTH * start
+            values = self._right[start : start + _ROWS] @ block.left.T
+            found.append(at_least(values, least, start))
             if sum(len(pairs[0]) for pairs in found) > _PAIRS:
                 return None
-        i, at, _ = _nearest_of(found, k, least, error)
+        (i, at, _), _ = self._tighten(found, k, block)
         return i, self._order[at]
+
+    def _tighten(
+        self, found: list[Pairs], k: int, block: _Block
+    ) -> tuple[Pairs, NDArray[np.float64]]:
+        """Return the pairs that may be of the k nearest, and what those reach."""
+        i, at, values = (np.concatenate(part) for part in zip(*found, strict=True))
+        n = len(block.queries)
+        kth = kth_largest(i, values, k, n)
+        least = kth - 2 * block.error
+        if self._axes is not None:
+            # the values are bounds from above: the distances of the largest few tell
+            top = values >= kth[i]
+            rows = self._order[at[top]]
+            squared = squared_differences(block.queries, i[top], self._rows, rows)
+            squared = np.square(np.sqrt(squared) * self._scale)
+            kth = kth_largest(i[top], -squared, k, n)
+            least = (block.squares + kth) / 2 - 2 * block.error
+        kept = values >= least[i]
+        return (i[kept], at[kept], values[kept]), least
 
     def _nearest(
         self, queries: NDArray[np.float64], pairs: _Indices | None, k: int
@@ -412,53 +462,3 @@ def _largest_norm(rows: NDArray[Any], center: NDArray[np.float64]) -> float:
 def _stack(parts: Iterable[_Found]) -> _Found:
     indices, squared = (np.concatenate(part) for part in zip(*parts, strict=True))
     return indices, squared
-
-
-def _product_error(d: int, rounding: float) -> float:
-    """Return the error of a product for a query of norm 0 and rows of norm 1 at most.
-
-    The casts of a query and of a row err by u each, that of the norm and its sum by
-    1.5 u, and a sum of d + 1 products in any order by (d + 1) u, with u the
-    `rounding` of a number; all is doubled for what is of second order.
-    """
-    return 2.0 * (d + 5) * rounding
-
-
-def _bound_from_below(values: NDArray[np.float32], k: int) -> NDArray[np.float64]:
-    """Return a number that k values of each column reach, near the largest such."""
-    n, n_columns = values.shape
-    size = n // (8 * k)  # with 8 groups to one of the k largest, few share a group
-    if size > 1:
-        groups = values[: n - n % size].reshape(size, n // size, n_columns)
-        values = groups.max(axis=0)
-    columns = np.ascontiguousarray(values.T)
-    at = columns.shape[1] - k
-    return np.partition(columns, at, axis=1)[:, at].astype(np.float64)
-
-
-def _at_least(
-    values: NDArray[np.float32], least: NDArray[np.float64], start: int
-) -> _Pairs:
-    """Return column, row and value of those that reach the least of their column."""
-    # rounded towards less, or the comparison in float32 may lose one
-    limit = np.nextafter(least.astype(np.float32), np.float32(-np.inf))
-    flat = np.flatnonzero(values >= limit)
-    j, i = np.divmod(flat, values.shape[1])
-    return i, j + start, values.ravel()[flat]
-
-
-def _nearest_of(
-    found: list[_Pairs], k: int, least: NDArray[np.float64], error: NDArray[np.float64]
-) -> _Pairs:
-    """Return the pairs that may be of the k nearest, and raise `least` to theirs."""
-    i, at, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.argsort(i.astype(np.uint16), kind="stable")  # radix sort
-    counts = np.bincount(i, minlength=len(least))
-    ends = counts.cumsum()
-    offsets = np.arange(len(i)) - np.repeat(ends - counts, counts)
-    table = np.full((len(least), int(counts.max())), -np.inf, dtype=np.float32)
-    table[i[order], offsets] = values[order]
-    last = table.shape[1] - k
-    least[:] = np.partition(table, last, axis=1)[:, last] - 2 * error
-    kept = values >= least[i]
-    return i[kept], at[kept], values[kept]
