@@ -17,6 +17,7 @@ _HOMES = {
     "LatentGridDisplay": "plotting",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
+    "NeighborIndex": "neighbors",
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "SearchCurveDisplay": "plotting",
@@ -34,6 +35,7 @@ _HOMES = {
     "intrinsic_dimension": "metrics",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
+    "nearest_neighbors": "neighbors",
     "neighbor_label_accuracy": "metrics",
     "neighbor_recall": "metrics",
     "one_standard_error": "model_selection",
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from .model_selection import embedding_scorer as embedding_scorer
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
+    from .neighbors import NeighborIndex as NeighborIndex
+    from .neighbors import nearest_neighbors as nearest_neighbors
     from .outliers import MahalanobisScorer as MahalanobisScorer
     from .outliers import ManifoldScorer as ManifoldScorer
     from .persistence import load as load
