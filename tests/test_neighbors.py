@@ -480,6 +480,21 @@ def test_clusters_far_apart_are_components():
 # ---------------------------------------------------------------------- accelerators
 
 
+@pytest.mark.parametrize("rounding", [2.0**-24, 2.0**-8])
+@pytest.mark.parametrize("name", INDEXED)
+def test_pairs_ranked_by_torch_give_the_same_to_the_bit(name, rounding, monkeypatch):
+    def coarse(self):
+        return rounding
+
+    X = INDEXED[name]
+    expected = nearest_neighbors(X, 7)
+    monkeypatch.setattr("manifoldgen.neighbors._device.Ranking._find_rounding", coarse)
+    # by this name the CPU is a device like any other
+    found = nearest_neighbors(X, 7, device="cpu:0")
+    assert_array_equal(found.indices, expected.indices)
+    assert_array_equal(found.distances, expected.distances)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", INDEXED)
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
