@@ -76,7 +76,7 @@ def trustworthiness(X: Any, Z: Any, *, n_neighbors: int = 15) -> float:
     References
     ----------
     .. [1] J. Venna, S. Kaski, "Local multidimensional scaling", Neural Networks 19,
-       2006, Eq. (1).
+       2006.
 
     Notes
     -----
@@ -126,7 +126,7 @@ def continuity(X: Any, Z: Any, *, n_neighbors: int = 15) -> float:
     References
     ----------
     .. [1] J. Venna, S. Kaski, "Local multidimensional scaling", Neural Networks 19,
-       2006, Eq. (2).
+       2006.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def coranking_curve(
     ----------
     .. [1] J. A. Lee, D. H. Peluffo-Ordóñez, M. Verleysen, "Multi-scale similarities in
        stochastic neighbour embedding: Reducing dimensionality while preserving both
-       local and global structure", Neurocomputing 169, 2015, Eq. (15)-(17).
+       local and global structure", Neurocomputing 169, 2015.
 
     Examples
     --------
@@ -350,33 +350,47 @@ def _count_larger_ranks(
 def _full_orders(A: _Rows, B: _Rows) -> Iterator[tuple[_Order, _Order]]:
     """Yield the order of all other rows from rows of A and of B, in blocks."""
     step = max(1, _BLOCK // len(A))
+    whole_A, whole_B = (bool((rows == np.rint(rows)).all()) for rows in (A, B))
 
     def orders(start: int) -> tuple[_Order, _Order]:
         part = slice(start, start + step)
-        return _full_order(A, part), _full_order(B, part)
+        return _full_order(A, part, whole_A), _full_order(B, part, whole_B)
 
     starts = range(0, len(A), step)
     return map_on_threads(orders, starts, max(A.shape[1], B.shape[1]))
 
 
-def _full_order(A: _Rows, part: slice) -> _Order:
+def _full_order(A: _Rows, part: slice, whole: bool) -> _Order:
+    """Return the order of all other rows; `whole` says that all numbers are whole."""
     found = []
     for rows, squared, error in distance_blocks(A[part], A):
         at = np.arange(len(squared))
         squared[at, part.start + rows.start + at] = np.inf
-        order = np.argsort(squared, axis=1)
-        gaps = np.diff(np.take_along_axis(squared, order, axis=1), axis=1)
-        tied = np.zeros(squared.shape, dtype=bool)
-        tied[:, 1:] = gaps <= 2 * error.max(axis=1, keepdims=True)
-        tied[:, :-1] |= tied[:, 1:]
-        (again,) = np.nonzero(tied.any(axis=1))
-        if len(again):
-            close = np.zeros_like(tied)
-            np.put_along_axis(close, order, tied, axis=1)
-            recompute(squared, close, A[part][rows], A)
-            order[again] = np.argsort(squared[again], axis=1, kind="stable")
+        if whole and error.max() < 0.5:
+            # then squares are whole, too: tied ones, of which pixels have many, equal
+            np.rint(squared, out=squared)
+            order = np.argsort(squared, axis=1, kind="stable")
+        else:
+            order = np.argsort(squared, axis=1)
+            _sort_ties(order, squared, error, A, A[part][rows])
         found.append(order[:, :-1])  # the row itself is the last
     return np.concatenate(found)
+
+
+def _sort_ties(
+    order: _Order, squared: _Rows, error: _Rows, A: _Rows, queries: _Rows
+) -> None:
+    """Put right the order of those that are equally far to within the error."""
+    gaps = np.diff(np.take_along_axis(squared, order, axis=1), axis=1)
+    tied = np.zeros(squared.shape, dtype=bool)
+    tied[:, 1:] = gaps <= 2 * error.max(axis=1, keepdims=True)
+    tied[:, :-1] |= tied[:, 1:]
+    (again,) = np.nonzero(tied.any(axis=1))
+    if len(again):
+        close = np.zeros_like(tied)
+        np.put_along_axis(close, order, tied, axis=1)
+        recompute(squared, close, queries, A)
+        order[again] = np.argsort(squared[again], axis=1, kind="stable")
 
 
 def _nearest_orders(A: _Rows, B: _Rows, k: int) -> Iterator[tuple[_Order, _Order]]:

@@ -62,11 +62,14 @@ def maps():
     yield "noise", X, X[:, :2] + 0.5 * rng.randn(70, 2)
     grid = rng.randint(0, 4, size=(70, 3))
     yield "grid", grid, grid[:, :2]
+    yield "tenths", grid / 10, grid[:, :2] / 10
     yield "twins", np.vstack([X[:35], X[:35]]), np.tile(rng.randn(35, 2), (2, 1))
     yield "collapsed", X, np.zeros((70, 2))
     # steps below the rounding error of |x|^2 + |y|^2 - 2 x.y
     fine = 1e6 + 2.0**-20 * rng.randint(0, 8, size=(70, 3))
     yield "fine", fine, fine[:, :1]
+    huge = 2.0**30 * grid + rng.randint(0, 2, size=(70, 3))
+    yield "huge", huge, huge[:, :1]
     yield "bytes", rng.randint(0, 256, size=(70, 2, 3)).astype(np.uint8), X[:, 0:1]
 
 
