@@ -184,8 +184,8 @@ def triplet_accuracy(
     ----------
     .. [1] Y. Wang, H. Huang, C. Rudin, Y. Shaposhnik, "Understanding How Dimension
        Reduction Tools Work: An Empirical Approach to Deciphering t-SNE, UMAP, TriMap,
-       and PaCMAP for Data Visualization", JMLR 22, 2021, arXiv:2012.04456,
-       section 5. We draw over all rows and not five triplets for each.
+       and PaCMAP for Data Visualization", JMLR 22, 2021, arXiv:2012.04456.
+       We draw over all rows and not some triplets for each.
 
     Examples
     --------

@@ -66,7 +66,7 @@ def intrinsic_dimension(
     ----------
     .. [1] E. Facco, M. d'Errico, A. Rodriguez, A. Laio, "Estimating the intrinsic
        dimension of datasets by a minimal neighborhood information", Scientific Reports
-       7, 2017, arXiv:1803.06992, section "The two-NN estimator".
+       7, 2017, arXiv:1803.06992.
     .. [2] E. Levina, P. Bickel, "Maximum Likelihood Estimation of Intrinsic Dimension",
        NeurIPS 2004, Eq. (8).
     .. [3] D. MacKay, Z. Ghahramani, "Comments on 'Maximum Likelihood Estimation of
