@@ -2,6 +2,7 @@
 
 from .explicit import LOSS_AND_SLOPE, ExplicitPasses
 from .inference import map_rows
+from .landmarks import LandmarkEncoder
 from .modules import (
     ACTIVATIONS,
     MLP,
@@ -21,6 +22,7 @@ __all__ = [
     "Critic",
     "Dropout",
     "ExplicitPasses",
+    "LandmarkEncoder",
     "bind_generator",
     "map_rows",
 ]

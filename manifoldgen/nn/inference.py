@@ -1,7 +1,8 @@
 """Networks applied to rows so that a row's answer never depends on its batch."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CPU_BLOCK = 256
+CPU_BLOCK = 64
 ACCELERATOR_BLOCK = 8192
+_RUN = 16  # blocks that a thread takes at a time
 
 
 @contextmanager
@@ -62,22 +64,54 @@ def map_rows(
     """
     on_cpu = torch.device(device).type == "cpu"
     block = CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK
-    parts = []
-    with torch.inference_mode(), one_thread() if on_cpu else nullcontext():
-        for start in range(0, max(len(rows), 1), block):
-            part = rows[start : start + block]
-            count = len(part)
-            if prepare is not None:
-                part = prepare(part)
-            if count < block:
-                padding = np.zeros((block - count, part.shape[1]), dtype=part.dtype)
-                part = np.concatenate([part, padding])
-            result = function(torch.tensor(part, device=device))
-            parts.append(result[:count].cpu().numpy())
-    out = np.concatenate(parts)
+
+    def run_from(start: int) -> list[NDArray[Any]]:
+        with torch.inference_mode():
+            return [
+                _map_block(function, rows[at : at + block], block, device, prepare)
+                for at in range(start, min(start + _RUN * block, n_rows), block)
+            ]
+
+    n_rows = max(len(rows), 1)
+    starts = range(0, n_rows, _RUN * block)
+    if on_cpu:
+        runs = _map_on_threads(run_from, starts)
+    else:
+        runs = [run_from(start) for start in starts]
+    out = np.concatenate([part for parts in runs for part in parts])
     if not np.isfinite(out).all():
         raise ValueError(
             "A network overflows on these rows. They lie too far from those of fit; "
             "leave out the rows with the largest values."
         )
     return out
+
+
+def _map_block(
+    function: Callable[[Tensor], Tensor],
+    part: NDArray[Any],
+    block: int,
+    device: str | torch.device,
+    prepare: Callable[[NDArray[Any]], NDArray[Any]] | None,
+) -> NDArray[Any]:
+    """Return the result of at most `block` rows, which zeros make up to as many."""
+    count = len(part)
+    if prepare is not None:
+        part = prepare(part)
+    if count < block:
+        padding = np.zeros((block - count, part.shape[1]), dtype=part.dtype)
+        part = np.concatenate([part, padding])
+    result: NDArray[Any] = function(torch.tensor(part, device=device)).cpu().numpy()
+    return result[:count]
+
+
+def _map_on_threads(
+    function: Callable[[int], list[NDArray[Any]]], starts: range
+) -> list[list[NDArray[Any]]]:
+    """Map in order on as many threads as torch may use, each alone in its block."""
+    width = min(torch.get_num_threads(), len(starts))
+    with one_thread():
+        if width < 2:
+            return [function(start) for start in starts]
+        with ThreadPoolExecutor(width) as pool:
+            return list(pool.map(function, starts))

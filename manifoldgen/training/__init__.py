@@ -5,7 +5,7 @@ from .history import History
 from .loop import Outcome, run
 from .optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, schedule_factor
 from .program import Batch, Program
-from .samplers import RowSampler, Sampler
+from .samplers import EdgeSampler, RowSampler, Sampler
 from .weights import RunningAverage, Snapshot
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SCHEDULES",
     "Batch",
     "Checkpoint",
+    "EdgeSampler",
     "History",
     "Outcome",
     "Program",
