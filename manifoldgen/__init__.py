@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AutoencoderManifold": "manifold",
+    "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
     "GenerativePipeline": "pipeline",
     "LatentGAN": "generation",
@@ -18,12 +19,15 @@ _HOMES = {
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
     "NeighborIndex": "neighbors",
+    "NeighborManifold": "manifold",
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "SearchCurveDisplay": "plotting",
     "ShepardDisplay": "plotting",
+    "TSNEManifold": "manifold",
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
+    "UMAPManifold": "manifold",
     "call_last": "pipeline",
     "continuity": "metrics",
     "coranking_curve": "metrics",
@@ -69,6 +73,10 @@ if TYPE_CHECKING:
     from .latent import interpolate as interpolate
     from .latent import interpolate_latents as interpolate_latents
     from .manifold import AutoencoderManifold as AutoencoderManifold
+    from .manifold import DistilledManifold as DistilledManifold
+    from .manifold import NeighborManifold as NeighborManifold
+    from .manifold import TSNEManifold as TSNEManifold
+    from .manifold import UMAPManifold as UMAPManifold
     from .metrics import continuity as continuity
     from .metrics import coranking_curve as coranking_curve
     from .metrics import energy_distance as energy_distance

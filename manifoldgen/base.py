@@ -33,6 +33,7 @@ from .training import (
     Outcome,
     Program,
     RowSampler,
+    Sampler,
     fingerprint_of,
     run,
 )
@@ -151,7 +152,8 @@ class BaseTorchEstimator(BaseEstimator):
         check_real("tol", self.tol, 0.0)
         if self.max_time is not None:
             check_real("max_time", self.max_time, 0.0, closed="neither")
-        check_bool("warm_start", self.warm_start)
+        if hasattr(self, "warm_start"):
+            check_bool("warm_start", self.warm_start)
         if not isinstance(self.verbose, (bool, np.bool_)):
             check_int("verbose", self.verbose, 0)
         if not isinstance(self.checkpoint, (str, os.PathLike, type(None))):
@@ -168,7 +170,9 @@ class BaseTorchEstimator(BaseEstimator):
 
     def _fitted_before(self) -> dict[str, Any] | None:
         """Return the attributes that a warm start goes on from, or None."""
-        warm = self.warm_start and all(hasattr(self, name) for name in self._networks)
+        warm = getattr(self, "warm_start", False) and all(
+            hasattr(self, name) for name in self._networks
+        )
         return dict(vars(self)) if warm else None
 
     def _open_run(
@@ -212,12 +216,17 @@ class BaseTorchEstimator(BaseEstimator):
         rng: np.random.RandomState,
         checkpoint: Checkpoint | None,
         max_epochs: int,
+        sampler: Sampler | None = None,
     ) -> Outcome:
-        """Train `program` as the parameters say and put its networks to rest."""
+        """Train `program` as the parameters say and put its networks to rest.
+
+        Without a `sampler` every row comes once an epoch.
+        """
+        least = 2 if program.foreign else 1
         outcome = run(
             program,
             tensors,
-            RowSampler(len(tensors[0]), self.batch_size, 2 if program.foreign else 1),
+            sampler or RowSampler(len(tensors[0]), self.batch_size, least),
             torch_generator(draw_seed(rng), self.device_),
             max_epochs=max_epochs,
             validation=validation,
@@ -265,7 +274,8 @@ class BaseTorchEstimator(BaseEstimator):
             return
         self.device_ = str(resolve_device(state["device_"]))
         for name in self._networks:
-            getattr(self, name).to(self.device_)
+            if name in state:
+                state[name].to(self.device_)
 
 
 _NO_PART_OF_A_FIT = (

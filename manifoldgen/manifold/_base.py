@@ -28,7 +28,14 @@ from .._validation import (
     check_sizes,
 )
 from ..base import BaseTorchEstimator, continue_from
-from ..nn import ACTIVATIONS, MLP, ConvDecoder, ConvEncoder, map_rows
+from ..nn import (
+    ACTIVATIONS,
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    LandmarkEncoder,
+    map_rows,
+)
 from ..nn.losses import RECONSTRUCTION
 from ..training import OPTIMIZERS, make_optimizer
 from ._autoencoder_program import Loss
@@ -40,12 +47,19 @@ class BaseManifold(
 ):
     """X -> Z -> X by an encoder and a decoder, which a subclass trains in `fit`.
 
-    A subclass may show latents in other units than its networks use: it overrides
-    `_from_encoder` and `_to_decoder`.
+    `transform` shows latents as ``_latent_shift + _latent_scale * z`` of what the
+    networks use; a subclass with other units overrides `_from_encoder` and
+    `_to_decoder`. With `_landmarks`, in units of the networks, the built-in encoder
+    places rows among them.
     """
 
     _networks = ("encoder_", "decoder_")
     _optimizer_state: dict[str, Any]
+    _latent_shift: NDArray[np.float64] | None = None
+    _latent_scale: float = 1.0
+    _landmarks: NDArray[np.float32] | None = None
+    _landmark_radius: float = 1.0
+    _epochs_by_size = False  # whether max_epochs may be None
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latent coordinates of `X`.
@@ -148,7 +162,8 @@ class BaseManifold(
         check_sizes("channels", self.channels)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("precision", self.precision, ("float32", "bf16"))
-        check_int("max_epochs", self.max_epochs)
+        if self.max_epochs is not None or not self._epochs_by_size:
+            check_int("max_epochs", self.max_epochs)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
         for name in ("noise", "weight_decay"):
@@ -236,28 +251,38 @@ class BaseManifold(
         return any(callable(part) for part in (self.encoder, self.decoder, self.loss))
 
     def _build_networks(self, seed: int) -> dict[str, nn.Module]:
-        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self.n_components_
         generator = torch_generator(seed)
         with isolated_streams(seed) if self._is_foreign else nullcontext():
-            if self.encoder is not None:
-                encoder = call_class("encoder", self.encoder, n_in, n_out, shape)
-            elif self.architecture == "conv":
-                encoder = ConvEncoder(
-                    shape, n_out, self.channels, self.dropout, generator
-                )
-            else:
-                sizes = (n_in, *self.hidden_sizes, n_out)
-                encoder = MLP(sizes, self.activation, self.dropout, generator)
-            if self.decoder is not None:
-                decoder = call_class("decoder", self.decoder, n_out, n_in, shape)
-            elif self.architecture == "conv":
-                decoder = ConvDecoder(
-                    shape, n_out, self.channels, self.dropout, generator
-                )
-            else:
-                sizes = (n_out, *reversed(self.hidden_sizes), n_in)
-                decoder = MLP(sizes, self.activation, self.dropout, generator)
+            encoder = self._new_encoder(generator)
+            decoder = self._new_decoder(generator)
         return {"encoder_": encoder, "decoder_": decoder}
+
+    def _new_encoder(self, generator: torch.Generator) -> nn.Module:
+        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self.n_components_
+        if self.encoder is not None:
+            return call_class("encoder", self.encoder, n_in, n_out, shape)
+        if self._landmarks is not None:
+            n_out = len(self._landmarks)
+        if self.architecture == "conv":
+            network: nn.Module = ConvEncoder(
+                shape, n_out, self.channels, self.dropout, generator
+            )
+        else:
+            sizes = (n_in, *self.hidden_sizes, n_out)
+            network = MLP(sizes, self.activation, self.dropout, generator)
+        if self._landmarks is None:
+            return network
+        landmarks = torch.tensor(self._landmarks, dtype=torch.float32)
+        return LandmarkEncoder(network, landmarks, self._landmark_radius)
+
+    def _new_decoder(self, generator: torch.Generator) -> nn.Module:
+        shape, n_in, n_out = self.image_shape_, self.n_components_, self.n_features_in_
+        if self.decoder is not None:
+            return call_class("decoder", self.decoder, n_in, n_out, shape)
+        if self.architecture == "conv":
+            return ConvDecoder(shape, n_in, self.channels, self.dropout, generator)
+        sizes = (n_in, *reversed(self.hidden_sizes), n_out)
+        return MLP(sizes, self.activation, self.dropout, generator)
 
     def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
         """Return networks on the device, with the weights of `fitted` where given."""
@@ -272,18 +297,21 @@ class BaseManifold(
 
     def _try_out(self, networks: dict[str, nn.Module], seed: int) -> None:
         """Check shapes with two rows of zeros before any training."""
-        widths = {"encoder_": self.n_components_, "decoder_": self.n_features_in_}
-        x = torch.zeros(2, self.n_features_in_, device=self.device_)
-        flow = x
+        n_features, n_latents = self.n_features_in_, self.n_components_
+        widths = {
+            "encoder_": (n_features, n_latents),
+            "decoder_": (n_latents, n_features),
+        }
         with isolated_streams(seed), torch.no_grad():
             for name, network in networks.items():
-                flow = network.eval()(flow)
-                if getattr(flow, "shape", None) != (2, widths[name]):
+                n_in, n_out = widths[name]
+                out = network.eval()(torch.zeros(2, n_in, device=self.device_))
+                if getattr(out, "shape", None) != (2, n_out):
                     raise ValueError(
                         f"{name[:-1]} must map 2 rows to a tensor of shape "
-                        f"(2, {widths[name]}), got {getattr(flow, 'shape', flow)}."
+                        f"(2, {n_out}), got {getattr(out, 'shape', out)}."
                     )
-            value = self._loss_function()(flow, x)
+            value = self._loss_function()(out, torch.zeros_like(out))
         if not isinstance(value, Tensor) or value.ndim:
             raise ValueError(
                 "loss must return a tensor without dimensions, the mean over the "
@@ -352,8 +380,12 @@ class BaseManifold(
 
     def _from_encoder(self, Z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return latents as `transform` shows them."""
-        return Z
+        if self._latent_shift is None:
+            return Z
+        return unstandardize(Z, self._latent_shift, self._latent_scale).astype("f4")
 
     def _to_decoder(self, Z: NDArray[Any]) -> NDArray[Any]:
         """Return latents as the decoder takes them."""
-        return Z
+        if self._latent_shift is None:
+            return Z
+        return standardize(Z, self._latent_shift, self._latent_scale)

@@ -19,6 +19,29 @@ def check_unit_range(name: str, rows: NDArray[Any], top: float) -> None:
         )
 
 
+def check_labels(y: Any, n_rows: int) -> NDArray[np.int64]:
+    """Return one class a row as an int, -1 where it is unknown."""
+    if y is None:
+        raise ValueError(
+            "y must hold one class for each row where supervised=True, got None. Pass "
+            "y, with -1 where a class is unknown, or set supervised=False."
+        )
+    labels = np.asarray(y)
+    if labels.shape != (n_rows,):
+        raise ValueError(
+            f"y must hold one class for each of the {n_rows} rows of X, got shape "
+            f"{labels.shape}."
+        )
+    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():
+        raise ValueError(
+            "y must hold classes, -1 where unknown, got numbers that are not whole. "
+            "Bin a continuous target first."
+        )
+    classes, codes = np.unique(labels, return_inverse=True)
+    known = classes != (-1 if labels.dtype.kind in "iuf" else "-1")
+    return np.where(known[codes], codes, -1).astype(np.int64)
+
+
 def call_class(
     name: str,
     network: Callable[..., nn.Module],
