@@ -11,20 +11,34 @@ from sklearn.utils.estimator_checks import check_estimator
 import manifoldgen
 from manifoldgen import (
     AutoencoderManifold,
+    DistilledManifold,
     GenerativePipeline,
     LatentGAN,
     MahalanobisScorer,
     ManifoldScorer,
+    NeighborManifold,
+    TSNEManifold,
+    UMAPManifold,
 )
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
     "ignore::manifoldgen.exceptions.CollapseWarning",
+    "ignore:.*too large for the .* distinct rows",
+    "ignore:.*too few for a map",
+    "ignore:All rows of X are equal",
+    "ignore:The graph of neighbours falls into",
 )
 
-# as their defaults build them, but for the epochs
+# as their defaults build them, but for the epochs and iterations
 ESTIMATORS = {
     AutoencoderManifold: lambda: AutoencoderManifold(max_epochs=2),
+    DistilledManifold: lambda: DistilledManifold(max_epochs=2),
+    NeighborManifold: lambda: NeighborManifold(max_epochs=2),
+    TSNEManifold: lambda: TSNEManifold(
+        early_exaggeration_iter=5, n_iter=5, max_epochs=2
+    ),
+    UMAPManifold: lambda: UMAPManifold(n_epochs=5, max_epochs=2),
     LatentGAN: lambda: LatentGAN(max_epochs=2),
     MahalanobisScorer: MahalanobisScorer,
     ManifoldScorer: lambda: ManifoldScorer(AutoencoderManifold(max_epochs=2)),
@@ -37,6 +51,10 @@ ESTIMATORS = {
 # outlier detector have to pass; fewer would mean that a tag switches checks off
 N_CHECKS = {
     AutoencoderManifold: 47,
+    DistilledManifold: 47,
+    NeighborManifold: 47,
+    TSNEManifold: 47,
+    UMAPManifold: 47,
     LatentGAN: 41,
     MahalanobisScorer: 47,
     ManifoldScorer: 47,
