@@ -16,22 +16,31 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.manifold import Isomap
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 import manifoldgen
 from manifoldgen import (
     AutoencoderManifold,
+    DistilledManifold,
     GenerativePipeline,
     LatentGAN,
     MahalanobisScorer,
     ManifoldScorer,
+    NeighborManifold,
+    TSNEManifold,
+    UMAPManifold,
 )
 from manifoldgen.exceptions import DeviceWarning
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
     "ignore::manifoldgen.exceptions.CollapseWarning",
+    "ignore:.*too large for the .* distinct rows",
+    "ignore:.*too few for a map",
+    "ignore:All rows of X are equal",
+    "ignore:The graph of neighbours falls into",
 )
 
 X, Y = load_digits(return_X_y=True)
@@ -68,7 +77,12 @@ SMALL = {"max_epochs": 3, "random_state": 0}
 CONV = {"architecture": "conv", "image_shape": (1, 8, 8), "channels": (4, 6)}
 OWN = {"encoder": OwnEncoder, "decoder": OwnDecoder, "loss": jittered_error}
 
-MANIFOLDS = {
+NARROW = {"hidden_sizes": (16,), **SMALL}
+NETWORK = {"placement": "network", "n_landmarks": 20, **NARROW}
+SHORT_TSNE = {"perplexity": 8, "early_exaggeration_iter": 10, "n_iter": 10}
+SHORT_UMAP = {"n_neighbors": 8, "n_epochs": 10}
+
+AUTOENCODERS = {
     "perceptrons": AutoencoderManifold(3, hidden_sizes=(16,), **SMALL),
     "one wide component": AutoencoderManifold(1, hidden_sizes=(300,), **SMALL),
     "linear": AutoencoderManifold(2, hidden_sizes=(), **SMALL),
@@ -80,6 +94,28 @@ MANIFOLDS = {
     ),
     "own networks": AutoencoderManifold(2, **OWN, **SMALL),
 }
+MAPS = {
+    "t-sne": TSNEManifold(**SHORT_TSNE, **NARROW),
+    "t-sne by network": TSNEManifold(3, **SHORT_TSNE, **NETWORK),
+    "umap": UMAPManifold(**SHORT_UMAP, supervised=True, **NARROW),
+    "umap by network": UMAPManifold(
+        5, **SHORT_UMAP, neighbor_weight=0.1, metric="cosine", **NETWORK
+    ),
+    "distilled pca": DistilledManifold(**NARROW),
+    "distilled isomap": DistilledManifold(
+        Isomap(n_neighbors=8), max_reducer_samples=100, n_landmarks=20, **NARROW
+    ),
+    "neighbours": NeighborManifold(n_neighbors=8, n_landmarks=20, **NARROW),
+    "neighbours in 5-d": NeighborManifold(
+        5, validation_fraction=0.2, dropout=0.1, **NARROW
+    ),
+    "negative sampling": NeighborManifold(
+        1, objective="negative_sampling", n_landmarks=20, supervised=True, **NARROW
+    ),
+    "neighbours by convolutions": NeighborManifold(n_landmarks=20, **CONV, **SMALL),
+    "neighbours by own networks": NeighborManifold(**OWN, **SMALL),
+}
+MANIFOLDS = {**AUTOENCODERS, **MAPS}
 GENERATORS = {
     "gan": LatentGAN(hidden_sizes=(16, 16), **SMALL),
     "conditional gan": LatentGAN(hidden_sizes=(16,), conditional=True, **SMALL),
@@ -100,6 +136,14 @@ def fitted(name):
     return clone(ALL[name]).fit(X, Y)
 
 
+def networks_of(estimator):
+    """Return the fitted networks by name; some maps have no encoder."""
+    names = getattr(estimator, "_networks", ())
+    return {
+        name: getattr(estimator, name) for name in names if hasattr(estimator, name)
+    }
+
+
 def answers(estimator, rows=X):
     """Return everything that a fitted estimator says, by name."""
     found = {}
@@ -110,9 +154,12 @@ def answers(estimator, rows=X):
             found[method] = getattr(estimator, method)(rows)
     if hasattr(estimator, "sample"):
         found["sample"] = estimator.sample(20, random_state=0)
-    for network in getattr(estimator, "_networks", ()):
-        for key, tensor in getattr(estimator, network).state_dict().items():
+    for network, module in networks_of(estimator).items():
+        for key, tensor in module.state_dict().items():
             found[f"{network}.{key}"] = tensor.numpy()
+    for attribute in ("embedding_", "isolated_", "distillation_score_"):
+        if hasattr(estimator, attribute):
+            found[attribute] = getattr(estimator, attribute)
     return found
 
 
@@ -141,7 +188,7 @@ def test_there_and_back_in_float32(name, dtype):
     manifold = fitted(name)
     Z = manifold.transform(X.astype(dtype))
     back = manifold.inverse_transform(Z)
-    assert Z.shape == (len(X), manifold.n_components)
+    assert Z.shape == (len(X), manifold.n_components_)
     assert back.shape == X.shape
     assert Z.dtype == back.dtype == np.float32
     assert manifold.reconstruction_error(X).dtype == np.float64
@@ -170,7 +217,9 @@ def test_scores_are_float64(name, dtype):
 @pytest.mark.parametrize("name", [name for name in ALL if name != "pca scorer"])
 def test_a_row_is_the_same_bits_alone_in_a_batch_and_elsewhere(name, dtype, n_threads):
     estimator = fitted(name)
-    rows = X.astype(dtype)
+    rows = X.copy()
+    rows[::2] += 0.01 * np.random.RandomState(0).standard_normal(rows[::2].shape)
+    rows = rows.astype(dtype)  # half of them new
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
@@ -222,6 +271,8 @@ def test_float32_rows_give_what_their_float64_copies_give(name):
     ours, theirs = answers(narrow, rows), answers(wide, rows)
     for key in ours.keys() - {"predict", "pvalue"}:  # ranks may flip on rounding
         np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-4)
+    if name in MAPS and "distilled" not in name:  # a reducer may round as it likes
+        assert_same_answers(narrow, wide, rows)
 
 
 # ------------------------------------------------------------------------- sampling
@@ -284,14 +335,14 @@ def test_a_frame_whose_columns_are_numbers():
 @pytest.mark.parametrize("name", ALL)
 def test_images_are_rows_and_come_back_as_images(name, shape):
     estimator = clone(ALL[name])
-    if name == "convolutions":
+    if name.endswith("convolutions"):
         estimator.set_params(image_shape=None)
     images = X.reshape(-1, *shape)
     estimator.fit(images, Y)
     assert estimator.n_features_in_ == 64
     if hasattr(estimator, "inverse_transform"):
         Z = estimator.transform(images)
-        assert Z.shape == (len(X), estimator.n_components)
+        assert Z.shape == (len(X), estimator.n_components_)
         assert estimator.inverse_transform(Z).shape == images.shape
         assert estimator.reconstruction_error(images).shape == (len(X),)
     if hasattr(estimator, "sample"):
@@ -301,7 +352,11 @@ def test_images_are_rows_and_come_back_as_images(name, shape):
     assert_array_equal(estimator.score(images), estimator.score(X))
 
 
-@pytest.mark.parametrize("name", [*GENERATORS, "perceptrons", "cross-entropy"])
+@pytest.mark.parametrize(
+    "name",
+    [*GENERATORS, "perceptrons", "cross-entropy", "t-sne", "umap by network"]
+    + ["distilled pca", "neighbours", "neighbours by convolutions"],
+)
 def test_images_of_bytes_stay_in_their_range(name):
     images = np.clip(X * 255, 0, 255).astype(np.uint8).reshape(-1, 8, 8)
     estimator = clone(ALL[name]).fit(images, Y)
@@ -309,7 +364,7 @@ def test_images_of_bytes_stay_in_their_range(name):
         out = estimator.sample(300, random_state=0)
     else:
         far = 50 * np.random.RandomState(0).standard_normal(
-            (300, estimator.n_components)
+            (300, estimator.n_components_)
         )
         out = estimator.inverse_transform(far)
     assert out.dtype == np.float32
@@ -337,18 +392,15 @@ def test_copies_answer_alike_and_share_nothing(name, copied):
     estimator = fitted(name)
     other = copied(estimator)
     assert_same_answers(estimator, other)
-    for network in getattr(other, "_networks", ()):
+    for network, module in networks_of(other).items():
         mine = {p.data_ptr() for p in getattr(estimator, network).parameters()}
-        assert mine.isdisjoint(
-            p.data_ptr() for p in getattr(other, network).parameters()
-        )
+        assert mine.isdisjoint(p.data_ptr() for p in module.parameters())
 
 
 @pytest.mark.parametrize("name", [*MANIFOLDS, *GENERATORS])
 def test_fitted_networks_are_at_rest_and_stay_where_they_are(name):
     estimator = fitted(name)
-    for network in estimator._networks:
-        module = getattr(estimator, network)
+    for network, module in networks_of(estimator).items():
         # the copy that is pickled moves to the CPU, the fitted one must not
         assert estimator.__getstate__()[network] is not module
         assert not any(part.training for part in module.modules())
@@ -369,8 +421,9 @@ def test_a_clone_has_the_parameters_and_nothing_learned(name):
 
 @pytest.mark.parametrize("name", MANIFOLDS)
 def test_names_and_frames_of_latents(name):
-    manifold = clone(MANIFOLDS[name]).set_output(transform="pandas").fit(X)
-    names = [f"autoencodermanifold{i}" for i in range(manifold.n_components)]
+    manifold = clone(MANIFOLDS[name]).set_output(transform="pandas").fit(X, Y)
+    prefix = type(manifold).__name__.lower()
+    names = [f"{prefix}{i}" for i in range(manifold.n_components_)]
     assert list(manifold.get_feature_names_out()) == names
     Z = manifold.transform(X)
     assert list(Z.columns) == names
@@ -411,7 +464,7 @@ def test_global_generators_are_left_alone(name, random_state):
         estimator.sample(3)
         unchanged_by("sample")
     if hasattr(estimator, "partial_fit"):
-        clone(estimator).partial_fit(X).partial_fit(X)
+        clone(estimator).partial_fit(X, Y).partial_fit(X, Y)
         unchanged_by("partial_fit")
     if "warm_start" in estimator.get_params():
         estimator.set_params(warm_start=True).fit(X, Y)
@@ -455,7 +508,7 @@ def test_a_worker_fits_the_same_weights():
 
 
 def test_fits_side_by_side_in_threads_do_not_disturb_each_other():
-    names = ["own networks", "noisy", "gan"] * 2
+    names = ["own networks", "noisy", "gan", "t-sne", "umap", "neighbours"] * 2
     found = joblib.Parallel(n_jobs=3, prefer="threads")(
         joblib.delayed(clone(ALL[name]).fit)(X, Y) for name in names
     )
@@ -463,7 +516,10 @@ def test_fits_side_by_side_in_threads_do_not_disturb_each_other():
         assert_same_answers(estimator, fitted(name))
 
 
-@pytest.mark.parametrize("name", ["one wide component", "convolutions", "gan"])
+@pytest.mark.parametrize(
+    "name",
+    ["one wide component", "convolutions", "gan", "t-sne", "umap", "neighbours"],
+)
 def test_one_seed_gives_one_fit_on_two_threads_too(name):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -511,8 +567,10 @@ def test_odd_data_give_finite_answers(name, data):
     if "manifold__n_components" in parameters:
         n_components = 1 if len(rows) == 2 else narrow
         estimator.set_params(manifold__n_components=n_components)
-    if name == "convolutions":
+    if name.endswith("convolutions"):
         estimator.set_params(image_shape=None)
+    if name == "distilled isomap":  # which refuses more, as a reducer may
+        estimator.set_params(reducer__n_neighbors=min(8, len(rows) - 1))
     if name == "cross-entropy":
         rows = (rows - rows.min()) / (np.ptp(rows) or 1)
     estimator.fit(rows, y)
@@ -530,7 +588,14 @@ def test_odd_data_give_finite_answers(name, data):
             assert_array_equal(drawn[:, column], np.float32(rows[0, column]))
 
 
-@pytest.mark.parametrize("name", [*MANIFOLDS, "gan", *SCORERS])
+UNLABELLED = [
+    name
+    for name, manifold in MANIFOLDS.items()
+    if not manifold.get_params().get("supervised")
+]
+
+
+@pytest.mark.parametrize("name", [*UNLABELLED, "gan", *SCORERS])
 def test_labels_are_ignored_where_nothing_asks_for_them(name):
     without = clone(ALL[name]).fit(X)
     assert_same_answers(without, fitted(name))
@@ -604,11 +669,11 @@ def test_seeds_and_global_generators_on_an_accelerator(name, accelerator):
     one, other = (
         clone(ALL[name]).set_params(device=accelerator).fit(X, Y) for _ in range(2)
     )
-    for network in one._networks:
+    for network in networks_of(one):
         ours, theirs = (getattr(it, network).state_dict() for it in (one, other))
         for key in ours:
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-4)
     if hasattr(one, "partial_fit"):
-        clone(one).partial_fit(X).partial_fit(X)
+        clone(one).partial_fit(X, Y).partial_fit(X, Y)
     assert global_states() == before[0]
     assert torch.equal(module.get_rng_state(), before[1])
