@@ -352,11 +352,11 @@ def test_images_are_rows_and_come_back_as_images(name, shape):
     assert_array_equal(estimator.score(images), estimator.score(X))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [*GENERATORS, "perceptrons", "cross-entropy", "t-sne", "umap by network"]
-    + ["distilled pca", "neighbours", "neighbours by convolutions"],
-)
+OF_BYTES = ["perceptrons", "cross-entropy", "t-sne", "umap by network"]
+OF_BYTES += ["distilled pca", "neighbours", "neighbours by convolutions"]
+
+
+@pytest.mark.parametrize("name", [*GENERATORS, *OF_BYTES])
 def test_images_of_bytes_stay_in_their_range(name):
     images = np.clip(X * 255, 0, 255).astype(np.uint8).reshape(-1, 8, 8)
     estimator = clone(ALL[name]).fit(images, Y)
