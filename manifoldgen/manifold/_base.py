@@ -33,6 +33,7 @@ from ..nn import (
     MLP,
     ConvDecoder,
     ConvEncoder,
+    FourierFeatures,
     LandmarkEncoder,
     map_rows,
 )
@@ -40,6 +41,8 @@ from ..nn.losses import RECONSTRUCTION
 from ..training import OPTIMIZERS, make_optimizer
 from ._autoencoder_program import Loss
 from ._parts import call_class, check_unit_range
+
+_N_WAVES = 64
 
 
 class BaseManifold(
@@ -60,6 +63,7 @@ class BaseManifold(
     _landmarks: NDArray[np.float32] | None = None
     _landmark_radius: float = 1.0
     _epochs_by_size = False  # whether max_epochs may be None
+    _wave_frequency = 0.0  # of the waves that the decoder of a map begins with
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latent coordinates of `X`.
@@ -279,10 +283,18 @@ class BaseManifold(
         shape, n_in, n_out = self.image_shape_, self.n_components_, self.n_features_in_
         if self.decoder is not None:
             return call_class("decoder", self.decoder, n_in, n_out, shape)
+        waves = None
+        if self._wave_frequency and n_in <= 3:
+            waves = FourierFeatures(n_in, _N_WAVES, self._wave_frequency, generator)
+            n_in += 2 * _N_WAVES
         if self.architecture == "conv":
-            return ConvDecoder(shape, n_in, self.channels, self.dropout, generator)
-        sizes = (n_in, *reversed(self.hidden_sizes), n_out)
-        return MLP(sizes, self.activation, self.dropout, generator)
+            network: nn.Module = ConvDecoder(
+                shape, n_in, self.channels, self.dropout, generator
+            )
+        else:
+            sizes = (n_in, *reversed(self.hidden_sizes), n_out)
+            network = MLP(sizes, self.activation, self.dropout, generator)
+        return network if waves is None else nn.Sequential(waves, network)
 
     def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
         """Return networks on the device, with the weights of `fitted` where given."""

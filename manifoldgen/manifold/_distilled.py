@@ -22,6 +22,7 @@ from ..training import Outcome
 from ._autoencoder_program import Loss
 from ._base import BaseManifold
 from ._trainer import (
+    WAVE_FREQUENCY,
     anchor_of,
     check_map_parameters,
     map_program,
@@ -185,6 +186,7 @@ class DistilledManifold(BaseManifold):
     """
 
     _epochs_by_size = True
+    _wave_frequency = WAVE_FREQUENCY
 
     def __init__(
         self,

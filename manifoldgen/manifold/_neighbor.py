@@ -1,5 +1,6 @@
 """Parametric t-SNE and UMAP: a network learns a map from a graph of neighbours."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Self
@@ -9,17 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._random import draw_seed, random_state_of
+from .._random import draw_seed, random_state_of, torch_generator
 from .._validation import check_bool, check_choice, check_int, check_real
 from ..base import pass_on_interrupt, resolve_device, unchanged_on_error
 from ..nn.losses import infonce_loss, negative_sampling_loss
-from ..training import EdgeSampler, Outcome
+from ..training import EdgeSampler, Outcome, RowSampler, run
 from ._autoencoder_program import Loss
 from ._base import BaseManifold
+from ._coarse_map import coarse_map
 from ._neighbor_graph import training_graph, umap_kernel
-from ._parametric_program import place_anchor
+from ._parametric_program import landmark_anchor, place_anchor
 from ._parts import check_labels
 from ._trainer import (
+    WAVE_FREQUENCY,
     check_map_parameters,
     gap_of,
     map_program,
@@ -30,6 +33,7 @@ from ._trainer import (
 
 _MAX_ANCHORS = 10_000
 _SPREAD = 25.0  # of the landmarks, in widths of the kernel
+_BEGINNING = 0.2  # of the epochs, more, for the rough map
 
 
 class NeighborManifold(BaseManifold):
@@ -202,6 +206,7 @@ class NeighborManifold(BaseManifold):
 
     _training_data = ("_anchors",)
     _epochs_by_size = True
+    _wave_frequency = WAVE_FREQUENCY
 
     embedding_: NDArray[np.float32]
     isolated_: NDArray[np.bool_]
@@ -411,6 +416,10 @@ class NeighborManifold(BaseManifold):
         )
         networks = self._start(fitted, draw_seed(rng))
         noise = self.noise * spacing_of(rows, self.shift_, self.scale_, rng)
+        kept, out = self._split(len(rows), rng)
+        if fitted is None and self._landmarks is not None:
+            self._begin(networks, rows[kept], noise, rng)
+        table = _within(neighbors, kept)
         program = map_program(
             self,
             networks,
@@ -418,8 +427,6 @@ class NeighborManifold(BaseManifold):
             anchor=None if places is None else place_anchor,
             neighborhood=self._neighborhood(),
         )
-        kept, out = self._split(len(rows), rng)
-        table = _within(neighbors, kept)
         tensors = [self._on_device(rows)]
         if places is not None:
             tensors.append(torch.from_numpy(places).to(self.device_))
@@ -435,6 +442,27 @@ class NeighborManifold(BaseManifold):
         self.encoder_, self.decoder_ = networks["encoder_"], networks["decoder_"]
         self.embedding_, self.isolated_ = self._encode(rows), isolated
         return outcome
+
+    def _begin(
+        self,
+        networks: dict[str, nn.Module],
+        rows: NDArray[Any],
+        noise: float,
+        rng: np.random.RandomState,
+    ) -> None:
+        """Teach the encoder a rough map, on which each group is in one piece."""
+        places = coarse_map(rows, self.n_components_, self.metric, rng)
+        program = map_program(self, networks, noise=noise, anchor=landmark_anchor)
+        sampler = RowSampler(len(rows), self.batch_size)
+        n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
+        run(
+            program,
+            [self._on_device(rows), torch.from_numpy(places).to(self.device_)],
+            sampler,
+            torch_generator(draw_seed(rng), self.device_),
+            max_epochs=math.ceil(_BEGINNING * n_epochs),
+            max_time=self.max_time,
+        )
 
     def _neighborhood(self) -> Loss:
         """Return the loss of neighbours, in units of the map."""

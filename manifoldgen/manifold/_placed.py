@@ -23,6 +23,7 @@ from ._base import BaseManifold
 from ._graph import Coordinates, common_scale, unique_rows
 from ._parts import check_labels
 from ._trainer import (
+    WAVE_FREQUENCY,
     anchor_of,
     check_map_parameters,
     map_program,
@@ -40,8 +41,8 @@ class PlacedManifold(BaseManifold):
     `fit` reads.
     """
 
-    _training_data = ("_index", "_index_units", "_placed")
     _epochs_by_size = True
+    _wave_frequency = WAVE_FREQUENCY
 
     embedding_: NDArray[np.float32]
     isolated_: NDArray[np.bool_]
@@ -187,12 +188,6 @@ class PlacedManifold(BaseManifold):
 
     def _place(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return the median place of the nearest training rows, or a row's own."""
-        if getattr(self, "_index", None) is None:
-            raise ValueError(
-                f"{type(self).__name__} was saved without its training rows, by which "
-                "placement='neighbors' places rows. Save it with include_data=True, or "
-                "fit it with placement='network'."
-            )
         k = min(int(self.n_placement_neighbors), self._index.n_samples)
         found = self._index.query(standardize(rows, *self._index_units), k)
         places = np.median(self._placed[found.indices], axis=1).astype(np.float32)

@@ -21,6 +21,9 @@ from ._parametric_program import (
     place_anchor,
 )
 
+WAVE_FREQUENCY = 3.0
+"""Of the decoders of maps, in radians per spread of the map."""
+
 _MIN_STEPS = 1000
 _MIN_EPOCHS = 20
 _LANDMARK_ROWS = 20_000  # more do not move the landmarks of a map

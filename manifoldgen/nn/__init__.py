@@ -10,6 +10,7 @@ from .modules import (
     ConvEncoder,
     Critic,
     Dropout,
+    FourierFeatures,
     bind_generator,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "Critic",
     "Dropout",
     "ExplicitPasses",
+    "FourierFeatures",
     "LandmarkEncoder",
     "bind_generator",
     "map_rows",

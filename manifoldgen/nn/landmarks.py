@@ -40,8 +40,11 @@ class LandmarkEncoder(nn.Module):
         self.network = network
         self.register_buffer("landmarks", landmarks)
         self.register_buffer("radius", torch.tensor(float(radius)))
+        # reserved before it is computed: a file may name more landmarks than there is
+        # memory for, which is found out here
+        near = torch.empty(len(landmarks), len(landmarks), dtype=landmarks.dtype)
         squared = torch.cdist(landmarks, landmarks).square()
-        self.register_buffer("near", torch.exp(-0.125 * squared / radius**2))
+        self.register_buffer("near", near.copy_((-0.125 * squared / radius**2).exp()))
 
     def affinities(self, z: Tensor) -> Tensor:
         """Return what the probabilities should be at places, (n, n_landmarks).

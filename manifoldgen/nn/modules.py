@@ -65,6 +65,47 @@ def linear(
     return layer
 
 
+class FourierFeatures(nn.Module):
+    """Rows, and sines and cosines of random directions of them.
+
+    A perceptron on two or three coordinates learns slow functions first, and of a map
+    with many small groups for long no others; waves of many lengths mend that [1]_.
+
+    Parameters
+    ----------
+    n_in : int
+        Width of a row.
+    n_waves : int
+        How many directions; the output has ``n_in + 2 n_waves`` columns.
+    frequency : float
+        Standard deviation of the angular frequencies, in radians per unit of a row.
+    generator : torch.Generator or None, default=None
+        Where the directions are drawn from.
+
+    References
+    ----------
+    .. [1] M. Tancik et al., "Fourier features let networks learn high frequency
+       functions in low dimensional domains", NeurIPS 2020, arXiv:2006.10739, Eq. (5),
+       without its factor of 2 pi. We keep the rows themselves too.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_waves: int,
+        frequency: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        waves = torch.empty(n_in, n_waves).normal_(generator=generator)
+        self.register_buffer("waves", frequency * waves)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows of shape (n, n_in) to rows of shape (n, n_in + 2 n_waves)."""
+        angles = x @ cast(Tensor, self.waves)
+        return torch.cat([x, torch.sin(angles), torch.cos(angles)], dim=1)
+
+
 class MLP(nn.Module):
     """Linear layers with an activation, and dropout, between them.
 

@@ -1,0 +1,70 @@
+"""Where a map of neighbours begins: the t-SNE of some rows, and the others beside."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._random import draw_seed
+from ..neighbors import nearest_neighbors
+from ._graph import distinct_rows
+from ._tsne_coordinates import tsne_coordinates
+
+_SOME = 2500  # rows; the graph that comes after knows the details
+_NEAREST = 5
+_ITERATIONS = 150, 250  # with early exaggeration, and without
+
+
+def coarse_map(
+    rows: NDArray[np.number],
+    n_components: int,
+    metric: str,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
+    """Return rough coordinates of rows, groups in one piece, with a spread of 1.
+
+    Training by neighbours mends what is near and cannot bring together what begins
+    apart [1]_. So up to 2,500 distinct rows are mapped by t-SNE, and all are put at the
+    median of the 5 nearest of those.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+    n_components : int
+        1, 2 or 3.
+    metric : str
+    rng : RandomState
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_rows, n_components), float32
+        Centred; all 0 where all rows are equal.
+
+    References
+    ----------
+    .. [1] D. Kobak, G. C. Linderman, "Initialization is critical for preserving global
+       data structure in both t-SNE and UMAP", Nature Biotechnology 39, 2021.
+    """
+    data = distinct_rows(rows, metric)
+    order = rng.permutation(len(data.rows))[:_SOME]
+    some = data.rows[np.sort(order)]
+    if len(some) < 4:
+        return np.zeros((len(rows), n_components), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the graph of a sample
+        found = tsne_coordinates(
+            some,
+            n_components,
+            perplexity=min(30.0, (len(some) - 1) / 3),
+            early_exaggeration_iter=_ITERATIONS[0],
+            n_iter=_ITERATIONS[1],
+            metric=metric,
+            random_state=draw_seed(rng),
+        ).coordinates.astype(np.float64)
+    near = nearest_neighbors(
+        some, min(_NEAREST, len(some)), queries=data.rows, metric=metric
+    )
+    places = np.median(found[near.indices], axis=1)
+    places -= places.mean(axis=0)
+    spread = float(np.sqrt(np.square(places).mean())) or 1.0
+    return (places / spread).astype(np.float32)[data.inverse]
