@@ -141,8 +141,15 @@ class NeighborIndex:
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], *, metric: str = "euclidean"
     ) -> Self:
-        """Return the index that `arrays` came from; `metric` is the one it had."""
-        return cls(**arrays, metric=metric)
+        """Return the index that `arrays` came from; `metric` is the one it had.
+
+        Raises
+        ------
+        ValueError
+            If they are not such as `arrays` returns, or the metric is not known.
+        """
+        _check_arrays(**arrays)
+        return cls(**arrays, metric=check_metric(metric))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.arrays(), "metric": self.metric}
@@ -402,6 +409,28 @@ def check_rows(X: Any, name: str) -> NDArray[Any]:
                 f"one of size {size:.3g}. Divide all rows by a constant first."
             )
     return rows
+
+
+def _check_arrays(
+    rows: NDArray[Any], members: NDArray[np.int64], starts: NDArray[np.int64]
+) -> None:
+    """Raise where arrays, of a file perhaps, are not those of an index."""
+    n = members.size
+    fit = (
+        rows.dtype in (np.float64, np.float32, np.uint8)
+        and members.dtype == starts.dtype == np.int64
+        and starts.shape == (len(rows) + 1,)
+        and starts[0] == 0
+        and starts[-1] == n
+        and bool((starts[:-1] < starts[1:]).all())
+        and np.array_equal(np.sort(members), np.arange(n))
+    )
+    if not fit:
+        raise ValueError(
+            "arrays must be those of an index: rows of float64, float32 or uint8, "
+            "members that are a permutation, and starts that part them among the rows."
+        )
+    check_rows(rows, "rows")
 
 
 def check_columns(name: str, rows: NDArray[Any], n_features: int) -> None:

@@ -27,6 +27,7 @@ and lists stand for themselves; anything else is an object with a ``type``:
   and, where safetensors lacks that dtype and holds bytes, ``shape``.
 * "objects" (an array of objects), "scalar" (of numpy), "float" (nan, inf), "complex",
   "bytes", "tuple", "dict", "path", "device", "RandomState", "History", "partial".
+* "NeighborIndex": ``metric``; ``arrays``, a "dict" of its rows, members and starts.
 * "name": "module:qualname" of a class or function.
 
 An object that is referred to twice is stored twice. A Pipeline's ``memory`` is not
@@ -94,13 +95,15 @@ def save(
     estimator : estimator
         One of manifoldgen or a subclass of one, or a Pipeline, scaler, PCA,
         IncrementalPCA, TruncatedSVD, mixture, KernelDensity or FunctionTransformer of
-        scikit-learn; nested ones too. A Pipeline loses its `memory`.
+        scikit-learn; nested ones too. Its reducers of data to maps, Isomap, TSNE and
+        so on, while they are not fitted. A Pipeline loses its `memory`.
     path : str or path-like
         Replaced where it exists.
     include_data : bool, default=False
         Store training rows too, where an estimator holds any. A fitted KernelDensity
-        is its training rows, and a QuantileTransformer the values of their columns, so
-        these two need True.
+        is its training rows, a QuantileTransformer the values of their columns, and a
+        map with ``placement="neighbors"`` looks new rows up among them, so these need
+        True.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from .._random import isolated_streams
 from ..base import BaseTorchEstimator, resolve_device
+from ..neighbors import NeighborIndex
 from ..training.history import History
 from ._layout import extent, laid_out
 from ._trust import check_attribute, is_storable, known_class
@@ -92,6 +93,9 @@ class Decoder:
                 return _random_state(self.value(node["state"]))
             case "History":
                 return History(self.value(node["rows"]))
+            case "NeighborIndex":
+                arrays = self.value(node["arrays"])
+                return NeighborIndex.from_arrays(arrays, metric=node["metric"])
             case _:
                 raise ValueError(f"unknown type {node['type']!r}")
 

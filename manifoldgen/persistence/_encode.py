@@ -16,6 +16,7 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
 from .._random import isolated_streams
+from ..neighbors import NeighborIndex
 from ..training.history import History
 from ._container import Block, PersistenceError
 from ._layout import extent, strides_of
@@ -174,6 +175,8 @@ class Encoder:
             return self._estimator(value, where)
         if type(value) is History:
             return {"type": "History", "rows": self.value(value.rows, where)}
+        if type(value) is NeighborIndex:
+            return self._index(value, where)
         if type(value) is np.random.RandomState:
             state: Any = value.get_state(legacy=False)
             if state["bit_generator"] == "MT19937":
@@ -187,6 +190,17 @@ class Encoder:
                 f"{name}. Give them names of their own."
             )
         return {"type": "name", "name": name}
+
+    def _index(self, index: NeighborIndex, where: Where) -> dict[str, Any]:
+        if not self.include_data:
+            raise PersistenceError(
+                f"{''.join(where)} cannot be stored without training data: it is the "
+                "training rows, by which new ones are placed. Pass include_data=True "
+                "to write them to the file, or fit with placement='network', which "
+                "keeps none."
+            )
+        arrays = self.value(index.arrays(), where)
+        return {"type": "NeighborIndex", "metric": index.metric, "arrays": arrays}
 
     def _estimator(self, estimator: BaseEstimator, where: Where) -> dict[str, Any]:
         cls = type(estimator)

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
+from sklearn.decomposition import PCA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.manifold import (
+    MDS,
+    TSNE,
+    Isomap,
+    LocallyLinearEmbedding,
+    SpectralEmbedding,
+)
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import Pipeline
@@ -35,8 +42,12 @@ _SCIKIT_LEARN: dict[str, type] = {
         FunctionTransformer,
         GaussianMixture,
         IncrementalPCA,
+        Isomap,
         KernelDensity,
+        KernelPCA,
+        LocallyLinearEmbedding,
         MaxAbsScaler,
+        MDS,
         MinMaxScaler,
         Normalizer,
         PCA,
@@ -44,8 +55,10 @@ _SCIKIT_LEARN: dict[str, type] = {
         PowerTransformer,
         QuantileTransformer,
         RobustScaler,
+        SpectralEmbedding,
         StandardScaler,
         TruncatedSVD,
+        TSNE,
     )
 }
 

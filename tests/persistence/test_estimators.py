@@ -11,15 +11,26 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, KernelPCA
+from sklearn.manifold import (
+    MDS,
+    TSNE,
+    Isomap,
+    LocallyLinearEmbedding,
+    SpectralEmbedding,
+)
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from manifoldgen import (
     AutoencoderManifold,
+    DistilledManifold,
     LatentGAN,
     MahalanobisScorer,
     ManifoldScorer,
+    NeighborManifold,
+    TSNEManifold,
+    UMAPManifold,
     load,
     make_generative_pipeline,
     save,
@@ -92,6 +103,18 @@ def gan(**parameters):
     return LatentGAN(hidden_sizes=(16,), max_epochs=2, random_state=0, **parameters)
 
 
+TINY = {"hidden_sizes": (16,), "max_epochs": 1, "random_state": 0}
+
+
+def tsne(**parameters):
+    short = {"early_exaggeration_iter": 5, "n_iter": 5}
+    return TSNEManifold(**short, **TINY, **parameters)
+
+
+def umap(**parameters):
+    return UMAPManifold(n_epochs=5, **TINY, **parameters)
+
+
 ESTIMATORS = {
     "autoencoder": autoencoder(),
     "whitened": autoencoder(whiten=True, dropout=0.1),
@@ -116,6 +139,28 @@ ESTIMATORS = {
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
     "manifold scorer": ManifoldScorer(autoencoder(), random_state=0),
     "manifold scorer by PCA": ManifoldScorer(random_state=0),
+    "t-sne": tsne(metric="cosine", supervised=True),
+    "t-sne by network": tsne(placement="network"),
+    "umap": umap(n_components=4),
+    "umap by network": umap(placement="network", n_components=4),
+    "neighbours": NeighborManifold(**TINY),
+    "neighbours by own networks": NeighborManifold(
+        3,
+        objective="negative_sampling",
+        encoder=Encoder,
+        decoder=Decoder,
+        max_epochs=1,
+        random_state=0,
+    ),
+    "distilled": DistilledManifold(**TINY),
+    "distilled isomap": DistilledManifold(
+        Isomap(n_neighbors=8), max_reducer_samples=200, n_landmarks=20, **TINY
+    ),
+    "map pipeline": make_generative_pipeline(
+        StandardScaler(),
+        tsne(placement="network"),
+        GaussianMixture(3, reg_covar=1e-3, random_state=0),
+    ),
     "mixture pipeline": make_generative_pipeline(
         StandardScaler(),
         autoencoder(),
@@ -141,15 +186,16 @@ def outputs(estimator, X):
     for name in ("score_samples", "predict", "pvalue"):
         if hasattr(estimator, name):
             found += [getattr(estimator, name)(X)]
-    for name in getattr(estimator, "_networks", ()):
+    for name in set(getattr(estimator, "_networks", ())) & set(vars(estimator)):
         network = getattr(estimator, name)
         found += [network.training, *(p.requires_grad for p in network.parameters())]
     found += [estimator.score(X)]
     return found
 
 
-def by_file(estimator, path):
-    save(estimator, path)
+def by_file(estimator, path, include_data=False):
+    include_data |= getattr(estimator, "placement", None) == "neighbors"
+    save(estimator, path, include_data=include_data)
     return load(path, trusted=FOREIGN)
 
 
@@ -169,7 +215,7 @@ def test_a_copy_computes_the_same_bits(name, way, fitted, digits, path):
     estimator = fitted[name]
     again = way(estimator, path)
     assert type(again) is type(estimator)
-    dropped = {"_reservoir"} if way is by_file else set()
+    dropped = {"_reservoir", "_anchors"} if way is by_file else set()
     assert vars(again).keys() == vars(estimator).keys() - dropped
     for expected, got in zip(outputs(estimator, X), outputs(again, X), strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -264,10 +310,12 @@ def test_a_scorer_streams_on_exactly_where_its_rows_are_stored(
     assert (again.offset_ == scorer.offset_) == include_data
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["autoencoder", "gan", "pipeline", "mahalanobis", "manifold scorer", "f law"],
-)
+WITHOUT_ROWS = ["autoencoder", "gan", "pipeline", "mahalanobis", "manifold scorer"]
+WITHOUT_ROWS += ["f law", "t-sne by network", "umap by network", "neighbours"]
+WITHOUT_ROWS += ["distilled isomap"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_ROWS)
 def test_no_training_row_is_in_the_file(name, digits, path):
     X = digits[0][:200] + np.random.default_rng(0).normal(size=(200, 64))
     estimator = copy.deepcopy(ESTIMATORS[name]).fit(X, digits[1][:200])
@@ -280,9 +328,76 @@ def test_no_training_row_is_in_the_file(name, digits, path):
             assert row.astype(kind).tobytes() not in data
 
 
+@pytest.mark.parametrize("make", [tsne, umap])
+def test_a_map_that_places_by_rows_needs_them_in_the_file(make, digits, path):
+    manifold = make().fit(digits[0][:60])
+    for estimator in (manifold, make_generative_pipeline(StandardScaler(), manifold)):
+        with pytest.raises(
+            PersistenceError, match=r"_index.*include_data=True.*placement='network'"
+        ):
+            save(estimator, path)
+        assert not path.exists()
+    again = by_file(make_generative_pipeline(StandardScaler(), manifold), path, True)
+    np.testing.assert_array_equal(again[1].embedding_, manifold.embedding_)
+
+
+def test_images_of_bytes_are_placed_among_those_of_the_file(digits, path):
+    images = (digits[0] * 15).astype(np.uint8).reshape(-1, 8, 8)
+    manifold = tsne().fit(images[:100])
+    again = by_file(manifold, path)
+    np.testing.assert_array_equal(again.transform(images[:100]), manifold.embedding_)
+    for want, got in zip(
+        outputs(manifold, images[:150]), outputs(again, images[:150]), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("include_data", [True, False])
+def test_a_map_takes_new_rows_in_where_its_anchors_are_stored(
+    include_data, digits, path
+):
+    X = digits[0]
+    manifold = NeighborManifold(**TINY).fit(X[:200])
+    again = by_file(manifold, path, include_data)
+    np.testing.assert_array_equal(again.transform(X), manifold.transform(X))
+    if not include_data:
+        with pytest.raises(ValueError, match=r"saved without .*include_data=True"):
+            again.partial_fit(X[200:230])
+        return
+    manifold.partial_fit(X[200:230])
+    again.partial_fit(X[200:230])
+    for want, got in zip(outputs(manifold, X), outputs(again, X), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    "reducer",
+    [
+        Isomap(n_neighbors=3),
+        LocallyLinearEmbedding(n_components=3),
+        SpectralEmbedding(affinity="rbf"),
+        MDS(n_init=1),
+        TSNE(perplexity=7),
+        KernelPCA(2, kernel="rbf"),
+    ],
+    ids=lambda reducer: type(reducer).__name__,
+)
+def test_a_reducer_comes_back_as_a_parameter(reducer, path):
+    again = by_file(DistilledManifold(reducer), path)
+    assert type(again.reducer) is type(reducer)
+    assert again.reducer.get_params() == reducer.get_params()
+
+
+def test_a_fitted_reducer_says_what_cannot_be_stored(digits, path):
+    reducer = Isomap().fit(digits[0][:50])
+    with pytest.raises(PersistenceError, match=r"DistilledManifold\.reducer\.\w+_ can"):
+        save(DistilledManifold(reducer), path)
+    assert not path.exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without")
 @pytest.mark.parametrize("way", [by_file, by_pickle])
-@pytest.mark.parametrize("name", ["autoencoder", "gan"])
+@pytest.mark.parametrize("name", ["autoencoder", "gan", "t-sne", "neighbours"])
 def test_fitted_on_a_gpu_loads_without(name, way, fitted, digits, path):
     estimator = copy.deepcopy(fitted[name])
     estimator.device_ = "cuda:0"
@@ -296,7 +411,7 @@ def test_fitted_on_a_gpu_loads_without(name, way, fitted, digits, path):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["autoencoder", "gan"])
+@pytest.mark.parametrize("name", ["autoencoder", "gan", "t-sne", "neighbours"])
 def test_fitted_on_a_gpu_loads_on_either_device(name, digits, path, accelerator):
     estimator = copy.deepcopy(ESTIMATORS[name]).set_params(device=accelerator)
     estimator.fit(digits[0])

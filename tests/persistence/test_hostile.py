@@ -17,7 +17,13 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from manifoldgen import AutoencoderManifold, load, save
+from manifoldgen import (
+    AutoencoderManifold,
+    DistilledManifold,
+    TSNEManifold,
+    load,
+    save,
+)
 from manifoldgen.base import BaseTorchEstimator
 from manifoldgen.exceptions import DeviceWarning
 from manifoldgen.persistence import FORMAT_VERSION, PersistenceError
@@ -506,3 +512,104 @@ def test_the_tree_of_a_density_is_built_from_rows_alone(path, X):
     np.testing.assert_array_equal(
         load(path).score_samples(X), KernelDensity().fit(X).score_samples(X)
     )
+
+
+def little_map(X):
+    """Return a map that looks new rows up among its own, two of which are equal."""
+    short = {"early_exaggeration_iter": 5, "n_iter": 5, "perplexity": 5}
+    manifold = TSNEManifold(**short, hidden_sizes=(3,), max_epochs=1, random_state=0)
+    return manifold.fit(np.concatenate([X, X[:1]]))
+
+
+def altered(array, at, value):
+    array = array.copy()
+    array[at] = value
+    return array
+
+
+BAD_ARRAYS = {
+    "members beyond the rows": ("members", lambda a: altered(a, 3, 10**9)),
+    "negative members": ("members", lambda a: altered(a, 3, -1)),
+    "members twice": ("members", lambda a: altered(a, 3, a[4])),
+    "members in float": ("members", lambda a: a.astype(float)),
+    "fewer members": ("members", lambda a: a[:-1]),
+    "members in a table": ("members", lambda a: a.reshape(1, -1)),
+    "starts beyond the members": ("starts", lambda a: altered(a, -1, 10**12)),
+    "starts that fall": ("starts", lambda a: altered(a, 3, -(2**62))),
+    "starts that wrap around": ("starts", lambda a: altered(a, 3, 2**63 - 1)),
+    "equal starts": ("starts", lambda a: altered(a, 3, a[2])),
+    "starts that begin later": ("starts", lambda a: altered(a, 0, 1)),
+    "fewer starts": ("starts", lambda a: altered(a[:-1], -1, a[-1])),
+    "starts in 32 bits": ("starts", lambda a: a.astype(np.int32)),
+    "rows that are not finite": ("rows", lambda a: altered(a, (2, 1), np.nan)),
+    "rows beyond squares": ("rows", lambda a: altered(a.astype(float), (2, 1), 1e200)),
+    "rows in whole numbers": ("rows", lambda a: a.astype(np.int64)),
+    "complex rows": ("rows", lambda a: a.astype(complex)),
+    "one dimension": ("rows", lambda a: a[:, 0]),
+    "no columns": ("rows", lambda a: a[:, :0]),
+    "no row": ("rows", lambda a: a[:0]),
+    "text": ("rows", lambda a: "rows"),
+    "nothing": ("members", lambda a: None),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_an_index_whose_arrays_do_not_fit_is_refused(name, change, path, X):
+    manifold = little_map(X)
+    arrays = manifold._index.arrays()
+    setattr(manifold._index, f"_{name}", change(arrays[name]))
+    save(manifold, path, include_data=True)
+    with pytest.raises(PersistenceError, match=r"arrays must|rows|1D|0 feat|no attr"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"metric": "precomputed"},
+        {"metric": ["euclidean"]},
+        {"metric": "os:system"},
+        {"arrays": {"type": "dict", "items": []}},
+        {"arrays": {"type": "dict", "items": [["rows", 1], ["metric", "l1"]]}},
+        {"arrays": [1, 2, 3]},
+    ],
+)
+def test_an_index_of_other_parts_is_refused(node, path, X):
+    save(little_map(X), path, include_data=True)
+    expected = load(path).transform(X)
+    forged(path, lambda tree: None)
+    np.testing.assert_array_equal(load(path).transform(X), expected)
+    forged(path, lambda tree: state_of(tree)["_index"].update(node))
+    with pytest.raises(PersistenceError):
+        load(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_altered_bytes_of_a_map_do_no_harm(path, X):
+    save(little_map(X), path, include_data=True)
+    data = path.read_bytes()[:-32]
+    rng = np.random.default_rng(3)
+    n_refused = 0
+    for offset in rng.integers(len(data), size=300):
+        changed = bytearray(data)
+        changed[offset] = rng.integers(256)
+        path.write_bytes(changed + hashlib.sha256(changed).digest())
+        try:
+            load(path).transform(X)
+        except Exception:
+            n_refused += 1
+    assert 20 < n_refused < 300
+
+
+def test_landmarks_beyond_memory_are_never_compared(path, X):
+    manifold = DistilledManifold(n_landmarks=5, hidden_sizes=(1,), max_epochs=1)
+    save(manifold.fit(X), path)
+    header, document, body = parts_of(path)
+    state_of(document["estimator"])["_landmarks"]["tensor"] = "many"
+    n = 30_000  # all pairs would take 3.6 GB, the file does not take one MB
+    offsets = [len(body), len(body) + 8 * n]
+    header["many"] = {"dtype": "F32", "shape": [n, 2], "data_offsets": offsets}
+    header["[sha256]"]["data_offsets"] = [offsets[1], offsets[1] + 32]
+    forge(path, header, document, body + bytes(8 * n))
+    with pytest.raises(PersistenceError, match="larger than the weights stored"):
+        load(path)
