@@ -453,9 +453,10 @@ class NeighborManifold(BaseManifold):
         """Teach the encoder a rough map, on which each group is in one piece."""
         places = coarse_map(rows, self.n_components_, self.metric, rng)
         program = map_program(self, networks, noise=noise, anchor=landmark_anchor)
-        sampler = RowSampler(len(rows), self.batch_size)
+        least = 2 if program.foreign else 1
+        sampler = RowSampler(len(rows), self.batch_size, least)
         n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
-        run(
+        outcome = run(
             program,
             [self._on_device(rows), torch.from_numpy(places).to(self.device_)],
             sampler,
@@ -463,6 +464,7 @@ class NeighborManifold(BaseManifold):
             max_epochs=math.ceil(_BEGINNING * n_epochs),
             max_time=self.max_time,
         )
+        pass_on_interrupt(outcome)  # there is no map to keep yet
 
     def _neighborhood(self) -> Loss:
         """Return the loss of neighbours, in units of the map."""
