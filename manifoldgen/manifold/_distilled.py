@@ -295,13 +295,15 @@ class DistilledManifold(BaseManifold):
         except Exception as error:
             error.add_note(f"Raised by reducer={reducer!r} on {n_reduced} rows.")
             raise
-        if found.ndim != 2 or len(found) != n_reduced or not found.shape[1]:
+        numbers, shape = found.dtype.kind in "biuf", found.shape
+        if len(shape) != 2 or shape[0] != n_reduced or not shape[1] or not numbers:
             raise ValueError(
-                f"reducer.fit_transform must return one row of coordinates for each of "
-                f"the {n_reduced} rows that it is given, got shape {found.shape} from "
-                f"{reducer!r}."
+                "reducer.fit_transform must return one row of coordinates for each of "
+                f"the {n_reduced} rows that it is given, got shape {shape} of "
+                f"{found.dtype} from {reducer!r}."
             )
-        self.embedding_ = found.astype(np.float32)
+        with np.errstate(over="ignore"):
+            self.embedding_ = found.astype(np.float32)
         if not np.isfinite(self.embedding_).all():
             bad = int((~np.isfinite(self.embedding_)).any(axis=1).sum())
             raise ValueError(
@@ -316,9 +318,10 @@ class DistilledManifold(BaseManifold):
         if self.reducer is None:
             width = min(2, self.n_features_in_)
             return PCA(width, random_state=seed)
-        if not callable(getattr(self.reducer, "fit_transform", None)):
+        is_class = isinstance(self.reducer, type)
+        if is_class or not callable(getattr(self.reducer, "fit_transform", None)):
             raise TypeError(
-                "reducer must be an estimator with fit_transform, got "
+                "reducer must be an instance of an estimator with fit_transform, got "
                 f"{self.reducer!r}. PCA, Isomap, LocallyLinearEmbedding, "
                 "SpectralEmbedding, MDS and TSNE of scikit-learn have it."
             )
