@@ -151,7 +151,7 @@ def lower_to_fit(name: str, value: Any, most: Any, n_rows: int, rule: str) -> An
         f"{name}={value:g} is too large for the {n_rows} distinct rows of X: it can "
         f"be at most {rule}, so {most:g} is used.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return most
 
@@ -176,7 +176,7 @@ def outside_largest_part(indices: NDArray[np.int64], name: str) -> NDArray[np.bo
             f"the largest part, {outside.sum()} of {len(parts)}, are marked as "
             f"isolated. Raise {name} to join the parts.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return outside
 
@@ -242,7 +242,7 @@ def place_few(data: DistinctRows, n_components: int) -> Coordinates | None:
     else:
         problem = f"X has {n_rows} distinct rows, too few for a map: they are put at "
         problem += "equal steps on a line."
-    warnings.warn(problem, UserWarning, stacklevel=3)
+    warnings.warn(problem, UserWarning, stacklevel=5)
     placed = np.zeros((n_rows, n_components))
     centred = data.rows - data.rows.mean(axis=0, dtype=np.float64)
     axis = np.linalg.svd(centred, full_matrices=False)[2][0]
