@@ -37,12 +37,30 @@ def speed_against(ours: list[float], other: list[float]) -> dict[str, float]:
     return {"lower": float(low), "median": float(middle), "upper": float(high)}
 
 
+def seconds_and_peak(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Return what a call returns, its seconds, and its peak in MB above what was held.
+
+    Linux alone tells the peak of a stretch of a process. `ru_maxrss` would not do: a
+    process inherits that of the one that started it.
+    """
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held
+    before = _megabytes("VmRSS")
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    return result, seconds, _megabytes("VmHWM") - before
+
+
+def _megabytes(figure: str) -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{figure}:")[1].split()[0]) / 1024
+
+
 def write(name: str, results: dict[str, Any]) -> None:
     """Write results as JSON beside what they were measured with."""
     import sklearn
     import torch
 
-    RESULTS.mkdir(exist_ok=True)
     machine = {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -50,6 +68,48 @@ def write(name: str, results: dict[str, Any]) -> None:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+    # first, and of this run where the results bring those of another
+    found = {"versions": machine} | results | {"versions": machine}
+    write_text(f"{name}.json", json.dumps(found, indent=1))
+
+
+def merge(name: str, results: dict[str, Any]) -> dict[str, Any]:
+    """Write results into those of earlier runs, and return them all.
+
+    A run that is cut short leaves what it found, and another one adds to it.
+    """
+    found = _merged(load(name), results)
+    write(name, found)
+    return found
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return what earlier runs found, {} where there were none."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"versions": machine, **results}, indent=1) + "\n")
-    print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_text(file: str, text: str) -> None:
+    """Write one file of the results and say so."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / file
+    part = path.with_suffix(".part")
+    part.write_text(text + "\n")
+    part.replace(path)  # a run that is killed here leaves the old one
+    print(f"wrote {path.relative_to(RESULTS.parent.parent)}", flush=True)
+
+
+def table(columns: list[str], rows: list[list[Any]]) -> str:
+    """Return a table in markdown; None is an empty cell."""
+    cells = [columns, ["---"] * len(columns)]
+    for row in rows:
+        cells.append(["" if it is None else str(it).replace("|", "/") for it in row])
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    both = {**before, **after}
+    for name in before.keys() & after.keys():
+        if isinstance(before[name], dict) and isinstance(after[name], dict):
+            both[name] = _merged(before[name], after[name])
+    return both
