@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV
 
 from ..datasets import Split
+from ..manifold import TSNEManifold
 from ..pipeline import GenerativePipeline
 from ..plotting import (
     EmbeddingDisplay,
@@ -49,6 +50,7 @@ def draw_all(
     figures: dict[str, Figure] = {}
     left_out = []
     figures["latent_map"] = latent_map(pipe, split)
+    figures["neighbor_map"] = neighbor_map(pipe, split, args)
     figures["generated_map"] = generated_map(pipe, samples)
     for step in ("autoencodermanifold", "latentgan"):
         display = TrainingHistoryDisplay.from_estimator(pipe, step=step)
@@ -78,6 +80,27 @@ def latent_map(pipe: GenerativePipeline, split: Split) -> Figure:
     """Return the held-out rows in latent space, coloured by label."""
     display = EmbeddingDisplay.from_estimator(pipe, split.X_test, y=_shown(split))
     display.ax_.set_title("Held-out rows in latent space")
+    return display.figure_
+
+
+def neighbor_map(
+    pipe: GenerativePipeline, split: Split, args: argparse.Namespace
+) -> Figure:
+    """Return who is near whom among the latents of held-out rows.
+
+    The principal axes of the latent map lay groups over each other that are apart.
+    """
+    manifold = TSNEManifold(
+        n_iter=50 if args.quick else 250,
+        max_epochs=1,  # of the way back, which is not drawn
+        device=args.device,
+        random_state=args.seed,
+    )
+    manifold.fit(pipe[:-1].transform(split.X_train))
+    Z = manifold.transform(pipe[:-1].transform(split.X_test))
+    display = EmbeddingDisplay.from_latents(Z, y=_shown(split))
+    display.ax_.set_title("Neighbours in latent space, by t-SNE")
+    display.ax_.set(xlabel="", ylabel="")
     return display.figure_
 
 
