@@ -62,7 +62,7 @@ class BaseManifold(
     _latent_scale: float = 1.0
     _landmarks: NDArray[np.float32] | None = None
     _landmark_radius: float = 1.0
-    _epochs_by_size = False  # whether max_epochs may be None
+    _may_be_none: tuple[str, ...] = ()  # parameters whose None is chosen by the data
     _wave_frequency = 0.0  # of the waves that the decoder of a map begins with
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -166,12 +166,13 @@ class BaseManifold(
         check_sizes("channels", self.channels)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("precision", self.precision, ("float32", "bf16"))
-        if self.max_epochs is not None or not self._epochs_by_size:
+        if self.max_epochs is not None or "max_epochs" not in self._may_be_none:
             check_int("max_epochs", self.max_epochs)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_real("dropout", self.dropout, 0.0, 1.0, closed="left")
         for name in ("noise", "weight_decay"):
-            check_real(name, getattr(self, name), 0.0)
+            if getattr(self, name) is not None or name not in self._may_be_none:
+                check_real(name, getattr(self, name), 0.0)
         if not callable(self.loss):
             check_choice("loss", self.loss, tuple(RECONSTRUCTION))
         for name in ("encoder", "decoder"):

@@ -10,22 +10,24 @@ from ..neighbors import nearest_neighbors
 from ._graph import distinct_rows
 from ._tsne_coordinates import tsne_coordinates
 
-_SOME = 2500  # rows; the graph that comes after knows the details
+_SOME = 10_000  # rows; the graph that comes after knows the details
 _NEAREST = 5
-_ITERATIONS = 150, 250  # with early exaggeration, and without
+_ITERATIONS = 150, 250  # at most, with early exaggeration and without
+_PER_EPOCH = 8, 12
 
 
 def coarse_map(
     rows: NDArray[np.number],
     n_components: int,
     metric: str,
+    n_epochs: int,
     rng: np.random.RandomState,
 ) -> NDArray[np.float32]:
     """Return rough coordinates of rows, groups in one piece, with a spread of 1.
 
     Training by neighbours mends what is near and cannot bring together what begins
-    apart [1]_. So up to 2,500 distinct rows are mapped by t-SNE, and all are put at the
-    median of the 5 nearest of those.
+    apart [1]_. So up to 10,000 distinct rows are mapped by t-SNE, and all are put at
+    the median of the 5 nearest of those.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def coarse_map(
     n_components : int
         1, 2 or 3.
     metric : str
+    n_epochs : int
+        Of the training that comes after: fewer than 20 get fewer iterations of t-SNE.
     rng : RandomState
 
     Returns
@@ -50,14 +54,18 @@ def coarse_map(
     some = data.rows[np.sort(order)]
     if len(some) < 4:
         return np.zeros((len(rows), n_components), np.float32)
+    early, late = (
+        min(most, share * n_epochs)
+        for most, share in zip(_ITERATIONS, _PER_EPOCH, strict=True)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the graph of a sample
         found = tsne_coordinates(
             some,
             n_components,
             perplexity=min(30.0, (len(some) - 1) / 3),
-            early_exaggeration_iter=_ITERATIONS[0],
-            n_iter=_ITERATIONS[1],
+            early_exaggeration_iter=early,
+            n_iter=late,
             metric=metric,
             random_state=draw_seed(rng),
         ).coordinates.astype(np.float64)

@@ -185,7 +185,7 @@ class DistilledManifold(BaseManifold):
     True
     """
 
-    _epochs_by_size = True
+    _may_be_none = ("max_epochs",)
     _wave_frequency = WAVE_FREQUENCY
 
     def __init__(

@@ -33,7 +33,7 @@ from ._trainer import (
 
 _MAX_ANCHORS = 10_000
 _SPREAD = 25.0  # of the landmarks, in widths of the kernel
-_BEGINNING = 0.2  # of the epochs, more, for the rough map
+_BEGINNING = 0.5  # of the epochs, more, for the rough map
 
 
 class NeighborManifold(BaseManifold):
@@ -78,9 +78,10 @@ class NeighborManifold(BaseManifold):
         Weight of the term of neighbours, > 0.
     anchor_weight : float, default=10.0
         In `partial_fit`: weight of the distance of old rows from where they were.
-    reconstruction_weight : float, default=1.0
+    reconstruction_weight : float or None, default=None
         Share of the gradient of the reconstruction that reaches the encoder, >= 0. The
-        decoder learns from all of it.
+        decoder learns from all of it. None is 0 up to 3 components, which show
+        neighbours alone, and 100 for more, which are to go back from.
     architecture : {"mlp", "conv"}, default="mlp"
         Built-in networks: perceptrons of `hidden_sizes`, or convolutions of `channels`
         on `image_shape`.
@@ -102,10 +103,11 @@ class NeighborManifold(BaseManifold):
         Of the reconstruction. "bce" wants data in [0, 1]; a decoder of your own then
         returns logits. A callable takes output and target, tensors of shape
         (batch, n_features), and returns a scalar.
-    noise : float, default=1.0
+    noise : float or None, default=None
         Length of the Gaussian noise added to what the encoder learns from, in median
         distances between nearest neighbours, >= 0: new rows are about as far from the
-        training rows.
+        training rows. None is 1 up to 3 components, and 0 for more, which go back to
+        more detail than the noise leaves.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
@@ -205,7 +207,7 @@ class NeighborManifold(BaseManifold):
     """
 
     _training_data = ("_anchors",)
-    _epochs_by_size = True
+    _may_be_none = ("max_epochs", "noise", "reconstruction_weight")
     _wave_frequency = WAVE_FREQUENCY
 
     embedding_: NDArray[np.float32]
@@ -226,7 +228,7 @@ class NeighborManifold(BaseManifold):
         n_landmarks: int = 256,
         neighbor_weight: float = 1.0,
         anchor_weight: float = 10.0,
-        reconstruction_weight: float = 1.0,
+        reconstruction_weight: float | None = None,
         architecture: Literal["mlp", "conv"] = "mlp",
         hidden_sizes: Sequence[int] = (256, 256),
         channels: Sequence[int] = (32, 64),
@@ -235,7 +237,7 @@ class NeighborManifold(BaseManifold):
         encoder: Callable[..., nn.Module] | None = None,
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce"] | Loss = "mse",
-        noise: float = 1.0,
+        noise: float | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
@@ -415,7 +417,9 @@ class NeighborManifold(BaseManifold):
             rows, labels, int(self.n_neighbors), self.metric, draw_seed(rng)
         )
         networks = self._start(fitted, draw_seed(rng))
-        noise = self.noise * spacing_of(rows, self.shift_, self.scale_, rng)
+        is_wide = self.n_components_ > 3
+        noise = (0.0 if is_wide else 1.0) if self.noise is None else self.noise
+        noise *= spacing_of(rows, self.shift_, self.scale_, rng)
         kept, out = self._split(len(rows), rng)
         if fitted is None and self._landmarks is not None:
             self._begin(networks, rows[kept], noise, rng)
@@ -451,20 +455,17 @@ class NeighborManifold(BaseManifold):
         rng: np.random.RandomState,
     ) -> None:
         """Teach the encoder a rough map, on which each group is in one piece."""
-        places = coarse_map(rows, self.n_components_, self.metric, rng)
-        program = map_program(self, networks, noise=noise, anchor=landmark_anchor)
-        least = 2 if program.foreign else 1
-        sampler = RowSampler(len(rows), self.batch_size, least)
         n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
-        outcome = run(
-            program,
+        places = coarse_map(rows, self.n_components_, self.metric, n_epochs, rng)
+        run(
+            map_program(self, networks, noise=noise, anchor=landmark_anchor),
             [self._on_device(rows), torch.from_numpy(places).to(self.device_)],
-            sampler,
+            RowSampler(len(rows), self.batch_size),
             torch_generator(draw_seed(rng), self.device_),
             max_epochs=math.ceil(_BEGINNING * n_epochs),
+            schedule="one_cycle",
             max_time=self.max_time,
         )
-        pass_on_interrupt(outcome)  # there is no map to keep yet
 
     def _neighborhood(self) -> Loss:
         """Return the loss of neighbours, in units of the map."""

@@ -41,7 +41,7 @@ class PlacedManifold(BaseManifold):
     `fit` reads.
     """
 
-    _epochs_by_size = True
+    _may_be_none = ("max_epochs",)
     _wave_frequency = WAVE_FREQUENCY
 
     embedding_: NDArray[np.float32]

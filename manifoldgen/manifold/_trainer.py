@@ -24,6 +24,8 @@ from ._parametric_program import (
 WAVE_FREQUENCY = 3.0
 """Of the decoders of maps, in radians per spread of the map."""
 
+_WIDE_WEIGHT = 100.0  # of the reconstruction, in units of the term of neighbours
+
 _MIN_STEPS = 1000
 _MIN_EPOCHS = 20
 _LANDMARK_ROWS = 20_000  # more do not move the landmarks of a map
@@ -34,8 +36,9 @@ _RADIUS = 0.7  # of the targets, in distances between landmarks
 def check_map_parameters(manifold: Any, rows: NDArray[Any], goes_on: bool) -> None:
     """Check what all trained maps take."""
     for name in ("anchor_weight", "neighbor_weight", "reconstruction_weight"):
-        if hasattr(manifold, name):
-            check_real(name, getattr(manifold, name), 0.0)
+        value = getattr(manifold, name, None)
+        if value is not None or name not in manifold._may_be_none:
+            check_real(name, getattr(manifold, name, 0.0), 0.0)
     if hasattr(manifold, "n_landmarks"):
         check_int("n_landmarks", manifold.n_landmarks, 0)
     manifold._check_networks(rows, goes_on)
@@ -152,6 +155,9 @@ def map_program(
     neighborhood: Loss | None = None,
 ) -> ParametricProgram:
     """Return the program that trains `networks` as the parameters of `manifold` say."""
+    weight = manifold.reconstruction_weight
+    if weight is None:
+        weight = 0.0 if manifold.n_components_ <= 3 else _WIDE_WEIGHT
     return ParametricProgram(
         networks.get("encoder_"),
         networks["decoder_"],
@@ -159,7 +165,7 @@ def map_program(
         manifold._loss_function(),
         anchor_weight=getattr(manifold, "anchor_weight", 1.0),
         neighbor_weight=getattr(manifold, "neighbor_weight", 0.0),
-        reconstruction_weight=manifold.reconstruction_weight,
+        reconstruction_weight=weight,
         anchor=anchor,
         neighborhood=neighborhood,
         noise=noise,
