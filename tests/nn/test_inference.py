@@ -102,3 +102,41 @@ def test_every_calling_thread_gets_the_same_bits():
     for *found, n_threads in results:
         np.testing.assert_array_equal(found, whole[::7])
         assert n_threads == 3
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_many_blocks_come_back_in_order_on_any_number_of_threads(n_threads):
+    network = MLP((3, 40, 2), generator=torch.Generator().manual_seed(0))
+    rows = np.random.RandomState(0).standard_normal((5000, 3)).astype(np.float32)
+    alone = np.concatenate(
+        [map_rows(network, rows[at : at + 1], "cpu") for at in (0, 4999)]
+    )
+    before, seen = torch.get_num_threads(), set()
+
+    def watched(x):
+        seen.add(threading.get_ident())
+        return network(x)
+
+    torch.set_num_threads(n_threads)
+    try:
+        found = map_rows(watched, rows, "cpu")
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[[0, -1]], alone)
+    np.testing.assert_array_equal(found, map_rows(network, rows, "cpu"))
+    assert len(seen) <= n_threads
+
+
+def test_what_a_thread_raises_comes_out_and_the_number_comes_back():
+    def fail(x):
+        raise RuntimeError("in a block")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="in a block"):
+            map_rows(fail, np.ones((5000, 1), np.float32), "cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

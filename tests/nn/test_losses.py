@@ -10,8 +10,12 @@ from manifoldgen.nn.losses import (
     RECONSTRUCTION,
     binary_cross_entropy,
     energy_distance,
+    infonce_loss,
+    mean_distance,
     mean_squared_error,
+    negative_sampling_loss,
     relativistic_loss,
+    soft_cross_entropy,
 )
 
 
@@ -107,3 +111,128 @@ def test_the_standard_error_is_that_of_the_bootstrap():
 def test_energy_distance_of_single_rows_is_finite():
     found, error = energy_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
     assert (float(found), float(error)) == (10.0, 0.0)
+
+
+def pairs_of(n=6, n_components=3, scale=1.0):
+    rng = np.random.RandomState(n)
+    return scale * rng.standard_normal((2, n, n_components))
+
+
+def slope(loss, heads, tails, step=1e-6):
+    """Return central differences of a loss by each coordinate of the heads."""
+    grid = np.zeros_like(heads)
+    for at in np.ndindex(heads.shape):
+        moved = heads.copy(), heads.copy()
+        moved[0][at] += step
+        moved[1][at] -= step
+        grid[at] = (loss(moved[0], tails) - loss(moved[1], tails)) / (2 * step)
+    return grid
+
+
+def by_torch(loss, heads, tails):
+    """Return the value and the gradient by the heads, which torch finds."""
+    x, y = torch.tensor(heads, requires_grad=True), torch.tensor(tails)
+    value = loss(x, y)
+    value.backward()
+    return float(value.detach()), x.grad.numpy()
+
+
+def infonce_by_loops(heads, tails):
+    every = np.concatenate([heads, tails])
+    terms = []
+    for i in range(len(heads)):
+        q = [1 / (1 + ((heads[i] - other) ** 2).sum()) for other in every]
+        others = sum(q[j] for j in range(len(every)) if j != i)
+        terms.append(-math.log(q[len(heads) + i] / others))
+    return np.mean(terms)
+
+
+def negative_sampling_by_loops(heads, tails, a, b, n_negatives):
+    every = np.concatenate([heads, tails])
+
+    def spread(one, other):
+        return a * ((one - other) ** 2).sum() ** b
+
+    near = [
+        -math.log(1 / (1 + spread(*pair))) for pair in zip(heads, tails, strict=True)
+    ]
+    # 1e-3 is what the docstring adds
+    far = [
+        -math.log(1 - 1 / (1 + spread(heads[i], every[j]) + 1e-3))
+        for i in range(len(heads))
+        for j in range(len(every))
+        if j != i
+    ]
+    return np.mean(near) + n_negatives * np.mean(far)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_infonce_by_loops(n, scale):
+    heads, tails = pairs_of(n, scale=scale)
+    value, gradient = by_torch(infonce_loss, heads, tails)
+    assert value == pytest.approx(infonce_by_loops(heads, tails), rel=1e-9, abs=1e-9)
+    expected = slope(infonce_by_loops, heads, tails)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.577, 0.895), (1.0, 1.0), (0.5, 0.6)])
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_negative_sampling_by_loops(n, a, b):
+    heads, tails = pairs_of(n)
+    settings = {"a": a, "b": b, "n_negatives": 5.0}
+
+    def by_loops(heads, tails):
+        return negative_sampling_by_loops(heads, tails, **settings)
+
+    value, gradient = by_torch(
+        lambda x, y: negative_sampling_loss(x, y, **settings), heads, tails
+    )
+    assert value == pytest.approx(by_loops(heads, tails), rel=1e-6)
+    expected = slope(by_loops, heads, tails)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("b", [0.6, 1.0, 1.3])
+def test_losses_of_rows_at_one_place_have_finite_slopes(b):
+    heads = torch.zeros(4, 2, requires_grad=True)
+    tails = torch.zeros(4, 2)
+    loss = negative_sampling_loss(heads, tails, 1.5, b, 5.0) + infonce_loss(
+        heads, tails
+    )
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(heads.grad).all()
+
+
+def test_mean_distance_by_hand():
+    output = torch.tensor([[3.0, 4.0], [1.0, 1.0], [9.0, 9.0]], requires_grad=True)
+    target = torch.tensor([[0.0, 0.0], [1.0, 1.0], [float("nan"), 0.0]])
+    value = mean_distance(output, target)
+    expected = (math.sqrt(25 + 1e-4) - 1e-2) / 2
+    value.backward()
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    # the slope of a distance is a unit vector, shared by two known rows
+    np.testing.assert_allclose(output.grad[0], [0.3, 0.4], rtol=1e-5)
+    np.testing.assert_array_equal(output.grad[1:], 0.0)
+
+
+def test_soft_cross_entropy_by_hand():
+    logits = torch.tensor([[0.0, math.log(3.0)], [5.0, 1.0]], requires_grad=True)
+    target = torch.tensor([[0.5, 0.5], [float("nan"), float("nan")]])
+    value = soft_cross_entropy(logits, target)
+    expected = -(math.log(0.25) + math.log(0.75)) / 2
+    value.backward()
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+    # softmax minus target
+    np.testing.assert_allclose(logits.grad[0], [-0.25, 0.25], rtol=1e-6)
+    np.testing.assert_array_equal(logits.grad[1], 0.0)
+
+
+@pytest.mark.parametrize("loss", [mean_distance, soft_cross_entropy])
+def test_where_nothing_is_known_nothing_is_lost(loss):
+    output = torch.ones(3, 2, requires_grad=True)
+    value = loss(output, torch.full((3, 2), float("nan")))
+    value.backward()
+    assert value.item() == 0.0
+    np.testing.assert_array_equal(output.grad, 0.0)
