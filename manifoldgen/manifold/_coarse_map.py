@@ -10,7 +10,7 @@ from ..neighbors import nearest_neighbors
 from ._graph import distinct_rows
 from ._tsne_coordinates import tsne_coordinates
 
-_SOME = 10_000  # rows; the graph that comes after knows the details
+_SOME = 20_000  # rows; the graph that comes after knows the details
 _NEAREST = 5
 _ITERATIONS = 150, 250  # at most, with early exaggeration and without
 _PER_EPOCH = 8, 12
@@ -26,7 +26,7 @@ def coarse_map(
     """Return rough coordinates of rows, groups in one piece, with a spread of 1.
 
     Training by neighbours mends what is near and cannot bring together what begins
-    apart [1]_. So up to 10,000 distinct rows are mapped by t-SNE, and all are put at
+    apart [1]_. So up to 20,000 distinct rows are mapped by t-SNE, and all are put at
     the median of the 5 nearest of those.
 
     Parameters

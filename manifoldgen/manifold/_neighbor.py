@@ -32,7 +32,8 @@ from ._trainer import (
 )
 
 _MAX_ANCHORS = 10_000
-_SPREAD = 25.0  # of the landmarks, in widths of the kernel
+# of the landmarks, in widths of the kernels: about what t-SNE and UMAP spread over
+_SPREAD = {"infonce": 25.0, "negative_sampling": 5.0}
 _BEGINNING = 0.5  # of the epochs, more, for the rough map
 
 
@@ -118,7 +119,7 @@ class NeighborManifold(BaseManifold):
         Step size of the networks.
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="one_cycle"
         Course of the learning rate over the epochs.
-    batch_size : int, default=256
+    batch_size : int, default=512
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
         Passes through the data. None is 20, or what makes 2,000 steps.
@@ -243,7 +244,7 @@ class NeighborManifold(BaseManifold):
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
         learning_rate: float = 2e-3,
         schedule: str = "one_cycle",
-        batch_size: int = 256,
+        batch_size: int = 512,
         max_epochs: int | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = 20,
@@ -399,7 +400,8 @@ class NeighborManifold(BaseManifold):
         self._latent_shift = np.zeros(self.n_components_)
         self._latent_scale, self._landmarks = 1.0, None
         if self.n_landmarks > 1 and self.n_components_ <= 3 and self.encoder is None:
-            self._latent_scale = _SPREAD
+            width = 1.0 if self.objective == "infonce" else float(self.spread)
+            self._latent_scale = _SPREAD[self.objective] * width
             self._landmarks = spread_landmarks(self.n_landmarks, self.n_components_)
             self._landmark_radius = gap_of(self._landmarks)
 
