@@ -29,6 +29,13 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_generation.py
 	$(BIN)/python benchmarks/bench_latent_dimension.py
+	$(BIN)/python benchmarks/bench_maps.py
+	$(BIN)/python benchmarks/bench_map_inverse.py --networks
+	$(BIN)/python benchmarks/bench_map_partial_fit.py
+	$(BIN)/python benchmarks/bench_map_growth.py
+	$(BIN)/python benchmarks/bench_tables.py
+	$(BIN)/python benchmarks/bench_embedding_metrics.py
+	$(BIN)/python benchmarks/bench_generation_from_maps.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
