@@ -50,18 +50,22 @@ def figures(held_out: Rows, drawn: Rows) -> dict[str, float]:
     }
 
 
-def one_run(name: str, train: Rows, held_out: Rows, seed: int) -> dict[str, float]:
-    """Return the figures of one contestant with one seed."""
+def one_run(name: str, train: Rows, held_out: Rows, seed: int) -> dict[str, Any]:
+    """Return the figures of one contestant with one seed, or why there are none."""
     if name == REAL:
         chosen = np.random.RandomState(seed).permutation(len(train))[: len(held_out)]
         return figures(held_out, train[chosen])
     mixture = GaussianMixture(20, random_state=seed)
     pipe = make_generative_pipeline(MAPS[name](seed), mixture)
     start = time.perf_counter()
-    pipe.fit(train)
+    try:
+        pipe.fit(train)
+    except ValueError as error:  # of a mixture with a component of too few rows
+        return dict.fromkeys(FIGURES) | {"failed": str(error)}
     seconds = time.perf_counter() - start
     drawn = pipe.sample(len(held_out), random_state=seed)
-    return {**figures(held_out, drawn), "fit_seconds": seconds}
+    found = figures(held_out, drawn)
+    return {**found, "fit_seconds": seconds, "failed": None}
 
 
 def as_table(found: dict[str, Any]) -> str:
@@ -70,13 +74,14 @@ def as_table(found: dict[str, Any]) -> str:
         runs = list(found.get(name, {}).values())
         row: list[Any] = [name]
         for figure in FIGURES:
-            values = [run[figure] for run in runs if figure in run]
+            values = [run[figure] for run in runs if run.get(figure) is not None]
             row.append(
                 f"{np.mean(values):.3f} ({np.std(values):.3f})" if values else ""
             )
+        row.append(sum(bool(run.get("failed")) for run in runs) or None)
         if runs:
             rows.append(row)
-    return table(["", *FIGURES], rows)
+    return table(["", *FIGURES, "failed fits of the mixture"], rows)
 
 
 def main() -> None:
