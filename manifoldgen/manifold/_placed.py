@@ -33,6 +33,8 @@ from ._trainer import (
     spacing_of,
 )
 
+_PLACE_NOISE = 3.0  # in distances between neighbours on the map
+
 
 class PlacedManifold(BaseManifold):
     """Give training rows coordinates, then learn to place new rows and to go back.
@@ -136,7 +138,7 @@ class PlacedManifold(BaseManifold):
         """Train the decoder, and the encoder where it is what places new rows."""
         coordinates = set_map_units(self, self.embedding_)
         kept, out = self._split(len(rows), rng)
-        noise, neighborhood, sampler = 0.0, None, None
+        noise, latent_noise, neighborhood, sampler = 0.0, 0.0, None, None
         self._landmarks = None
         if self._placement == "network":
             set_landmarks(self, coordinates, rng)
@@ -146,6 +148,9 @@ class PlacedManifold(BaseManifold):
                 graph = nearest_neighbors(rows[kept], min(15, len(kept) - 1))
                 table = torch.from_numpy(graph.indices).to(self.device_)
                 sampler = EdgeSampler(table, self.batch_size)
+        else:  # new rows come between the places of training rows
+            gap = spacing_of(coordinates, np.zeros(coordinates.shape[1]), 1.0, rng)
+            latent_noise = _PLACE_NOISE * gap
         networks = self._start(None, draw_seed(rng))
         program = map_program(
             self,
@@ -153,6 +158,7 @@ class PlacedManifold(BaseManifold):
             noise=noise,
             anchor=anchor_of(self),
             neighborhood=neighborhood,
+            latent_noise=latent_noise,
         )
         places = torch.from_numpy(coordinates).to(self.device_)
         outcome = self._run(

@@ -130,13 +130,13 @@ def gap_of(landmarks: NDArray[Any]) -> float:
 def spacing_of(
     rows: NDArray[Any],
     shift: NDArray[Any],
-    scale: NDArray[Any],
+    scale: NDArray[Any] | float,
     rng: np.random.RandomState,
 ) -> float:
     """Return the noise in each column that moves a row as far as its nearest other.
 
     The median distance of rows to the nearest other, ``(x - shift) / scale``, divided
-    by the square root of the number of columns; among 20,000 rows at most.
+    by the square root of the number of columns; of 500 rows, among 20,000 at most.
     """
     order = rng.permutation(len(rows))[:_SPACING_ROWS]
     X = standardize(rows[np.sort(order)], shift, scale)
@@ -153,6 +153,7 @@ def map_program(
     noise: float,
     anchor: Anchor | None,
     neighborhood: Loss | None = None,
+    latent_noise: float = 0.0,
 ) -> ParametricProgram:
     """Return the program that trains `networks` as the parameters of `manifold` say."""
     weight = manifold.reconstruction_weight
@@ -169,6 +170,7 @@ def map_program(
         anchor=anchor,
         neighborhood=neighborhood,
         noise=noise,
+        latent_noise=latent_noise,
         prepare=manifold._units_on_device() if manifold._is_uint8 else None,
         half=manifold.precision == "bf16",
         foreign=manifold._is_foreign,
