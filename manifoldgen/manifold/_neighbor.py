@@ -362,7 +362,7 @@ class NeighborManifold(BaseManifold):
             labels = check_labels(y, len(rows)) if self.supervised else None
             seed = draw_seed(random_state_of(self.random_state))
             rng = np.random.RandomState([seed, self._n_seen])
-            n_new, old = len(rows), self._anchors.astype(rows.dtype, copy=False)
+            n_new, old = len(rows), self._anchors
             both = np.concatenate([rows, old])
             if labels is not None:
                 labels = np.concatenate([labels, np.full(len(old), -1)])
@@ -459,15 +459,16 @@ class NeighborManifold(BaseManifold):
         """Teach the encoder a rough map, on which each group is in one piece."""
         n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
         places = coarse_map(rows, self.n_components_, self.metric, n_epochs, rng)
-        run(
+        outcome = run(
             map_program(self, networks, noise=noise, anchor=landmark_anchor),
             [self._on_device(rows), torch.from_numpy(places).to(self.device_)],
-            RowSampler(len(rows), self.batch_size),
+            RowSampler(len(rows), self.batch_size, 2 if self._is_foreign else 1),
             torch_generator(draw_seed(rng), self.device_),
             max_epochs=math.ceil(_BEGINNING * n_epochs),
             schedule="one_cycle",
             max_time=self.max_time,
         )
+        pass_on_interrupt(outcome)  # there is no map to keep yet
 
     def _neighborhood(self) -> Loss:
         """Return the loss of neighbours, in units of the map."""
