@@ -233,11 +233,14 @@ class TraversalDisplay:
         """
         manifold = invertible_part(estimator)
         latents, _ = latent_paths(manifold, a, b, n, method)
+        cells = decode_cells(manifold, latents, image_shape)
+        ends = np.stack([np.asarray(a), np.asarray(b)])
         display = cls(
-            cells=decode_cells(manifold, latents, image_shape),
+            cells=cells,
             latents=latents,
             step_names=["a", *[""] * (latents.shape[1] - 2), "b"],
             step_axis=f"{method} path from a to b",
+            value_range=value_range_of(ends) if cells.ndim > 3 else None,
         )
         return display.plot(**plot_kwargs)
 

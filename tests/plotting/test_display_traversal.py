@@ -166,3 +166,13 @@ def test_other_bad_input(pca, digits):
         TraversalDisplay.from_interpolation(Normalizer().fit(X), X[0], X[1])
     with pytest.raises(ValueError, match="same shape"):
         TraversalDisplay.from_interpolation(pca, X[0], X[:2])
+
+
+def test_a_path_is_drawn_in_the_range_of_its_ends(digits):
+    X, _ = digits
+    pca = PCA(20).fit(X)
+    display = TraversalDisplay.from_interpolation(
+        pca, X[0], X[1], image_shape=(8, 8), n=5
+    )
+    assert display.value_range == (X[:2].min(), X[:2].max())
+    assert display.cells.min() < display.value_range[0]
