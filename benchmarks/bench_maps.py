@@ -58,9 +58,9 @@ SHARES = {
 CONTESTANTS = [*FITS, *SHARES]
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
     start = time.perf_counter()
-    result = call()
+    result = call(*args)
     return result, time.perf_counter() - start
 
 
@@ -76,12 +76,17 @@ def warm_up(name: str, X: Rows) -> dict[str, Any]:
     return {}
 
 
-def epochs_within(seconds: float, X: Rows, tried: int) -> int:
-    """Return the epochs that NeighborManifold can run in `seconds`, at least 1."""
-    trial = NeighborManifold(max_epochs=tried, random_state=0)
-    _, total = timed(lambda: trial.fit(X))
-    training = float(trial.history_["seconds"][-1])
-    return max(1, round((seconds - (total - training)) / (training / tried)))
+def seconds_of_epochs(X: Rows, trials: tuple[int, int]) -> tuple[float, float]:
+    """Return the seconds of NeighborManifold before its epochs, and of each epoch.
+
+    Its beginning, too, takes time in proportion to the epochs, up to 20 of them: a
+    prediction for more is on the safe side.
+    """
+    few, more = (
+        timed(NeighborManifold(max_epochs=n, random_state=0).fit, X)[1] for n in trials
+    )
+    each = (more - few) / (trials[1] - trials[0])
+    return few - trials[0] * each, each
 
 
 def fit_one(name: str, images: Images, found: dict[str, Any], quick: bool) -> Any:
@@ -92,7 +97,8 @@ def fit_one(name: str, images: Images, found: dict[str, Any], quick: bool) -> An
         raise SystemExit("NeighborManifold gets the time of umap-learn: fit that first")
     else:
         budget = SHARES[name] * found["umap-learn"]["fit_seconds"]
-        epochs = epochs_within(budget, images.X, 1 if quick else 2)
+        before, each = seconds_of_epochs(images.X, (1, 3) if quick else (2, 6))
+        epochs = max(1, int((budget - before) / each))
         fit = NeighborManifold(max_epochs=epochs, random_state=0).fit
         figures = {"epochs": epochs, "seconds_allowed": budget}
     model, figures["fit_seconds"] = timed(lambda: fit(images.X))
