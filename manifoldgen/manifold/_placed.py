@@ -34,6 +34,7 @@ from ._trainer import (
 )
 
 _PLACE_NOISE = 3.0  # in distances between neighbours on the map
+_N_NEIGHBORS = 15
 
 
 class PlacedManifold(BaseManifold):
@@ -51,9 +52,6 @@ class PlacedManifold(BaseManifold):
     _index: Any
     _index_units: Any
     _placed: Any
-
-    def _check_reducer(self) -> None:
-        """Check the parameters of the computation of coordinates, where it does not."""
 
     def _coordinates(
         self, rows: NDArray[Any], labels: Any, rng: np.random.RandomState
@@ -138,31 +136,27 @@ class PlacedManifold(BaseManifold):
         """Train the decoder, and the encoder where it is what places new rows."""
         coordinates = set_map_units(self, self.embedding_)
         kept, out = self._split(len(rows), rng)
-        noise, latent_noise, neighborhood, sampler = 0.0, 0.0, None, None
         self._landmarks = None
+        noises, neighborhood, sampler = {}, None, None
         if self._placement == "network":
             set_landmarks(self, coordinates, rng)
-            noise = self.noise * spacing_of(rows, self.shift_, self.scale_, rng)
+            spacing = spacing_of(rows, self.shift_, self.scale_, rng)
+            noises["noise"] = self.noise * spacing
             if self.neighbor_weight:
-                neighborhood = self._neighborhood
-                graph = nearest_neighbors(rows[kept], min(15, len(kept) - 1))
-                table = torch.from_numpy(graph.indices).to(self.device_)
-                sampler = EdgeSampler(table, self.batch_size)
+                neighborhood, sampler = self._neighborhood, self._edges(rows[kept])
         else:  # new rows come between the places of training rows
             gap = spacing_of(coordinates, np.zeros(coordinates.shape[1]), 1.0, rng)
-            latent_noise = _PLACE_NOISE * gap
+            noises["latent_noise"] = _PLACE_NOISE * gap
         networks = self._start(None, draw_seed(rng))
-        program = map_program(
-            self,
-            networks,
-            noise=noise,
-            anchor=anchor_of(self),
-            neighborhood=neighborhood,
-            latent_noise=latent_noise,
-        )
         places = torch.from_numpy(coordinates).to(self.device_)
         outcome = self._run(
-            program,
+            map_program(
+                self,
+                networks,
+                anchor=anchor_of(self),
+                neighborhood=neighborhood,
+                **noises,
+            ),
             [self._on_device(rows[kept]), places[kept]],
             [self._on_device(rows[out]), places[out]] if len(out) else None,
             rng,
@@ -176,6 +170,13 @@ class PlacedManifold(BaseManifold):
             else:  # of a fit with another placement
                 self.__dict__.pop(name, None)
         return outcome
+
+    def _edges(self, rows: NDArray[Any]) -> EdgeSampler:
+        """Return batches of rows with one of their nearest neighbours each."""
+        k = min(_N_NEIGHBORS, len(rows) - 1)
+        graph = nearest_neighbors(rows, k, metric=self.metric)
+        table = torch.from_numpy(graph.indices).to(self.device_)
+        return EdgeSampler(table, self.batch_size)
 
     def _neighborhood(self, heads: Tensor, tails: Tensor) -> Tensor:
         """Return the InfoNCE loss in units of the map: its kernel has a width of 1."""

@@ -150,7 +150,7 @@ def map_program(
     manifold: Any,
     networks: dict[str, nn.Module],
     *,
-    noise: float,
+    noise: float = 0.0,
     anchor: Anchor | None,
     neighborhood: Loss | None = None,
     latent_noise: float = 0.0,
