@@ -424,7 +424,8 @@ class NeighborManifold(BaseManifold):
         noise *= spacing_of(rows, self.shift_, self.scale_, rng)
         kept, out = self._split(len(rows), rng)
         if fitted is None and self._landmarks is not None:
-            self._begin(networks, rows[kept], noise, rng)
+            known = None if labels is None else labels[kept]
+            self._begin(networks, rows[kept], known, noise, rng)
         table = _within(neighbors, kept)
         program = map_program(
             self,
@@ -453,12 +454,15 @@ class NeighborManifold(BaseManifold):
         self,
         networks: dict[str, nn.Module],
         rows: NDArray[Any],
+        labels: NDArray[np.int64] | None,
         noise: float,
         rng: np.random.RandomState,
     ) -> None:
         """Teach the encoder a rough map, on which each group is in one piece."""
         n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
-        places = coarse_map(rows, self.n_components_, self.metric, n_epochs, rng)
+        places = coarse_map(
+            rows, labels, self.n_components_, self.metric, n_epochs, rng
+        )
         outcome = run(
             map_program(self, networks, noise=noise, anchor=landmark_anchor),
             [self._on_device(rows), torch.from_numpy(places).to(self.device_)],
