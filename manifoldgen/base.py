@@ -217,12 +217,15 @@ class BaseTorchEstimator(BaseEstimator):
         checkpoint: Checkpoint | None,
         max_epochs: int,
         sampler: Sampler | None = None,
+        spent: float = 0.0,
     ) -> Outcome:
         """Train `program` as the parameters say and put its networks to rest.
 
-        Without a `sampler` every row comes once an epoch.
+        Without a `sampler` every row comes once an epoch; `spent` seconds of `max_time`
+        are over.
         """
         least = 2 if program.foreign else 1
+        left = None if self.max_time is None else max(self.max_time - spent, 1e-3)
         outcome = run(
             program,
             tensors,
@@ -233,7 +236,7 @@ class BaseTorchEstimator(BaseEstimator):
             patience=self.patience,
             tol=self.tol,
             schedule=self.schedule,
-            max_time=self.max_time,
+            max_time=left,
             checkpoint=checkpoint,
             callbacks=tuple(self.callbacks or ()),
             verbose=bool(self.verbose),

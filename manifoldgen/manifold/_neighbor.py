@@ -1,6 +1,7 @@
 """Parametric t-SNE and UMAP: a network learns a map from a graph of neighbours."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Self
@@ -51,6 +52,10 @@ class NeighborManifold(BaseManifold):
     `partial_fit` takes rows in while the map stays where it was. A few components are
     to look at; 16 to 64 are to go back and to generate from.
 
+    A built-in encoder of up to 3 components places rows among landmarks, and begins at
+    a rough map, the t-SNE of up to 20,000 rows: by neighbours alone, groups that begin
+    in pieces do not come together.
+
     Parameters
     ----------
     n_components : int, default=2
@@ -72,9 +77,9 @@ class NeighborManifold(BaseManifold):
         Let `y`, with -1 where unknown, choose the neighbours of labelled rows among
         those of their class.
     n_landmarks : int, default=256
-        The built-in encoder of a map of up to 3 components returns a mean of as many
-        fixed points, spread over the map: groups move through each other more easily.
-        0, and more components, return coordinates directly.
+        The built-in encoder of a map of up to 3 components places rows among as many
+        fixed points, spread over the map. 0, and more components, return coordinates
+        directly, from random weights on.
     neighbor_weight : float, default=1.0
         Weight of the term of neighbours, > 0.
     anchor_weight : float, default=10.0
@@ -190,7 +195,8 @@ class NeighborManifold(BaseManifold):
     ----------
     .. [1] S. Damrich et al., "From t-SNE to UMAP with contrastive learning", ICLR
        2023, arXiv:2206.01816. All edges of the graph weigh the same, as there; the
-       landmarks, and the other rows of the batch as negatives of every row, are ours.
+       landmarks, the rough map, and the other rows of the batch as negatives of every
+       row, are ours.
     .. [2] T. Sainburg et al., "Parametric UMAP embeddings for representation and
        semisupervised learning", Neural Computation 33, 2021, arXiv:2009.12981.
 
@@ -423,9 +429,10 @@ class NeighborManifold(BaseManifold):
         noise = (0.0 if is_wide else 1.0) if self.noise is None else self.noise
         noise *= spacing_of(rows, self.shift_, self.scale_, rng)
         kept, out = self._split(len(rows), rng)
+        spent = 0.0
         if fitted is None and self._landmarks is not None:
             known = None if labels is None else labels[kept]
-            self._begin(networks, rows[kept], known, noise, rng)
+            spent = self._begin(networks, rows[kept], known, noise, rng)
         table = _within(neighbors, kept)
         program = map_program(
             self,
@@ -445,6 +452,7 @@ class NeighborManifold(BaseManifold):
             checkpoint,
             n_epochs_of(self.max_epochs, len(kept), self.batch_size),
             EdgeSampler(torch.from_numpy(table).to(self.device_), self.batch_size),
+            spent,
         )
         self.encoder_, self.decoder_ = networks["encoder_"], networks["decoder_"]
         self.embedding_, self.isolated_ = self._encode(rows), isolated
@@ -457,8 +465,9 @@ class NeighborManifold(BaseManifold):
         labels: NDArray[np.int64] | None,
         noise: float,
         rng: np.random.RandomState,
-    ) -> None:
-        """Teach the encoder a rough map, on which each group is in one piece."""
+    ) -> float:
+        """Teach the encoder a rough map, groups in one piece; return the seconds."""
+        start = time.monotonic()
         n_epochs = n_epochs_of(self.max_epochs, len(rows), self.batch_size)
         places = coarse_map(
             rows, labels, self.n_components_, self.metric, n_epochs, rng
@@ -473,6 +482,7 @@ class NeighborManifold(BaseManifold):
             max_time=self.max_time,
         )
         pass_on_interrupt(outcome)  # there is no map to keep yet
+        return time.monotonic() - start
 
     def _neighborhood(self) -> Loss:
         """Return the loss of neighbours, in units of the map."""

@@ -8,6 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from manifoldgen import NeighborManifold
+from manifoldgen.manifold import _coarse_map
+from manifoldgen.manifold._coarse_map import coarse_map
 from manifoldgen.manifold._neighbor import _within
 from manifoldgen.manifold._neighbor_graph import training_graph, umap_kernel
 
@@ -216,3 +218,53 @@ def test_a_killed_fit_resumes_with_the_same_result(digits, tmp_path):
     again = clone(TINY).set_params(**settings).fit(X)
     assert_array_equal(again.embedding_, straight.embedding_)
     assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------- the rough map
+
+
+def test_rows_beyond_the_rough_map_are_beside_their_nearest(digits, monkeypatch):
+    monkeypatch.setattr(_coarse_map, "_SOME", 60)
+    rows = digits[0][:100].astype(float)
+    rows[70] = rows[5]
+    places = coarse_map(rows, None, 2, "euclidean", 20, np.random.RandomState(0))
+    assert places.dtype == np.float32
+    once = np.delete(places, 70, axis=0)
+    assert_allclose(once.mean(axis=0), 0, atol=1e-6)
+    assert_allclose(np.square(once).mean(), 1, rtol=1e-5)
+    assert_array_equal(places[70], places[5])
+    # of 99 distinct rows, 60 are mapped: those the same stream chooses
+    distinct = np.delete(np.arange(100), 70)
+    chosen = distinct[np.sort(np.random.RandomState(0).permutation(99)[:60])]
+    for row in np.setdiff1d(distinct, chosen):
+        apart = np.linalg.norm(rows[chosen] - rows[row], axis=1)
+        nearest = chosen[np.argsort(apart, kind="stable")[:5]]
+        expected = np.median(places[nearest].astype(float), axis=0)
+        assert_allclose(places[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_draw_the_rough_map_apart(digits):
+    rows = digits[0][:120].astype(float)
+    labels = np.arange(120) % 2  # of which the pixels know nothing
+
+    def gap(places):
+        one, two = (places[labels == label].mean(axis=0) for label in (0, 1))
+        return np.linalg.norm(one - two)
+
+    stream = np.random.RandomState
+    blind = coarse_map(rows, None, 2, "euclidean", 20, stream(0))
+    seen = coarse_map(rows, labels, 2, "euclidean", 20, stream(0))
+    assert gap(seen) > 3 * gap(blind)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_rows_too_few_for_a_rough_map_begin_at_the_centre(n):
+    rows = np.repeat(np.arange(n, dtype=float), 4)[:, np.newaxis]
+    places = coarse_map(rows, None, 2, "euclidean", 20, np.random.RandomState(0))
+    assert_array_equal(places, np.zeros((4 * n, 2)))
+
+
+def test_max_time_counts_the_rough_map(digits):
+    X = digits[0]
+    manifold = clone(TINY).set_params(max_epochs=5000, max_time=0.01).fit(X)
+    assert manifold.n_epochs_ == 1

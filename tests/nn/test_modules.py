@@ -15,6 +15,7 @@ from manifoldgen.nn import (
     ConvEncoder,
     Critic,
     Dropout,
+    FourierFeatures,
     bind_generator,
 )
 
@@ -250,3 +251,14 @@ def test_the_decoder_enlarges_by_nearest_neighbours():
     np.testing.assert_array_equal(
         out.detach().numpy().reshape(5, 4), small[np.ix_(rows, columns)]
     )
+
+
+def test_waves_are_the_sines_and_cosines_of_directions():
+    waves = FourierFeatures(2, 5, 3.0, torch.Generator().manual_seed(0))
+    x = torch.randn(7, 2, generator=torch.Generator().manual_seed(1))
+    angles = x.numpy() @ waves.waves.numpy()
+    expected = np.concatenate([x.numpy(), np.sin(angles), np.cos(angles)], axis=1)
+    np.testing.assert_allclose(waves(x).numpy(), expected, rtol=1e-5, atol=1e-6)
+    many = FourierFeatures(2, 20_000, 3.0, torch.Generator().manual_seed(0))
+    assert float(many.waves.std()) == pytest.approx(3.0, rel=0.02)
+    assert set(waves.state_dict()) == {"waves"}  # saved files keep the directions
