@@ -3,7 +3,8 @@
 Every row is fitted on the 784 pixels, 0 to 1, of the 60,000 training images, goes with
 the 10,000 test images to its map and back, and is measured in squared pixels. Where
 umap-learn goes back it takes a minute for a few points, so it gets 10 of them. PCA is
-what a map without a network loses.
+what a map without a network loses. NeighborManifold(64) has hidden layers of 1024 and
+512, the others their defaults.
 """
 
 import time
@@ -27,7 +28,9 @@ def umap_learn() -> Any:
 
 CONTESTANTS: dict[str, Callable[[], Any]] = {
     "NeighborManifold(2)": lambda: NeighborManifold(2, random_state=0),
-    "NeighborManifold(64)": lambda: NeighborManifold(64, random_state=0),
+    "NeighborManifold(64)": lambda: NeighborManifold(
+        64, hidden_sizes=(1024, 512), random_state=0
+    ),
     "TSNEManifold, neighbors": lambda: TSNEManifold(),
     "UMAPManifold, neighbors": lambda: UMAPManifold(),
     "PCA(2)": lambda: PCA(2, random_state=0),
