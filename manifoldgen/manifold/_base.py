@@ -57,6 +57,7 @@ class BaseManifold(
     """
 
     _networks = ("encoder_", "decoder_")
+    n_components_: int
     _optimizer_state: dict[str, Any]
     _latent_shift: NDArray[np.float64] | None = None
     _latent_scale: float = 1.0
@@ -233,8 +234,8 @@ class BaseManifold(
             raise ValueError(
                 "Training on from fitted weights needs the loss, the image_shape and "
                 "the kinds of networks that they were fitted with: (loss, own encoder, "
-                f"own decoder, image_shape) was {self._trained_as}, is {now}. Put the "
-                "parameters back, or fit with warm_start=False."
+                f"own decoder, image_shape, ...) was {self._trained_as}, is {now}. Put "
+                "the parameters back, or fit with warm_start=False."
             )
 
     def _set_units(self, rows: NDArray[Any]) -> None:
@@ -375,6 +376,7 @@ class BaseManifold(
                 X,
                 self.device_,
                 lambda part: standardize(part, self.shift_, self.scale_),
+                alone=self._is_foreign,
             )
         return self._from_encoder(Z)
 
@@ -382,7 +384,11 @@ class BaseManifold(
         Z = self._to_decoder(Z)
         with isolated_streams(0) if self._is_foreign else nullcontext():
             rows = map_rows(
-                self._decode_tensor, Z, self.device_, lambda part: part.astype("f4")
+                self._decode_tensor,
+                Z,
+                self.device_,
+                lambda part: part.astype("f4"),
+                alone=self._is_foreign,
             )
         X = unstandardize(rows, self.shift_, self.scale_)
         return np.clip(X, 0.0, 255.0) if self._is_uint8 else X

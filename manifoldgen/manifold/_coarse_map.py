@@ -74,7 +74,11 @@ def coarse_map(
             random_state=draw_seed(rng),
         ).coordinates.astype(np.float64)
     near = nearest_neighbors(
-        some, min(_NEAREST, len(some)), queries=data.rows, metric=metric
+        some,
+        min(_NEAREST, len(some)),
+        queries=data.rows,
+        metric=metric,
+        random_state=0,
     )
     places = np.median(found[near.indices], axis=1)
     places[chosen] = found

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import nn
 
-from .._random import draw_seed
+from .._random import draw_seed, isolated_streams
 from .._validation import check_int
 from ..base import (
     pass_on_interrupt,
@@ -99,7 +99,7 @@ class DistilledManifold(BaseManifold):
     batch_size : int, default=256
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
-        Passes through the data. None is 20, or what makes 2,000 steps.
+        Passes through the data. None is 20, or what makes 1,000 steps.
     validation_fraction : float, default=0.1
         Share of the rows that are held out to stop early, to keep the best weights and
         for `distillation_score_`, in [0, 1).
@@ -290,8 +290,10 @@ class DistilledManifold(BaseManifold):
         some = rows[self.reduced_indices_]
         if self._is_uint8:
             some = some.astype(np.float32) / 255
+        streams = isolated_streams(draw_seed(rng))  # of a reducer that takes no seed
         try:
-            found = np.asarray(reducer.fit_transform(some))
+            with streams:
+                found = np.asarray(reducer.fit_transform(some))
         except Exception as error:
             error.add_note(f"Raised by reducer={reducer!r} on {n_reduced} rows.")
             raise

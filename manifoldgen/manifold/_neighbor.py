@@ -127,7 +127,7 @@ class NeighborManifold(BaseManifold):
     batch_size : int, default=512
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
-        Passes through the data. None is 20, or what makes 2,000 steps.
+        Passes through the data. None is 20, or what makes 1,000 steps.
     validation_fraction : float, default=0.0
         Share of the rows that are held out to stop early by their reconstruction, and
         to keep the best weights, in [0, 1). 0 trains on all rows for all epochs.
@@ -399,7 +399,16 @@ class NeighborManifold(BaseManifold):
         check_bool("supervised", self.supervised)
         check_real("neighbor_weight", self.neighbor_weight, 0.0, closed="neither")
         check_map_parameters(self, rows, goes_on)
+        if goes_on and self.n_components != self.n_components_:
+            raise ValueError(
+                "n_components must stay what it was in fit where training goes on, "
+                f"{self.n_components_}, got {self.n_components}. Put it back, or fit "
+                "with warm_start=False."
+            )
         self.n_components_ = int(self.n_components)
+
+    def _trains_as(self, rows: NDArray[Any]) -> tuple[Any, ...]:
+        return (*super()._trains_as(rows), self.objective, self.n_landmarks)
 
     def _set_map(self) -> None:
         """Fix the units of the map, and the landmarks that the encoder moves among."""
@@ -441,13 +450,17 @@ class NeighborManifold(BaseManifold):
             anchor=None if places is None else place_anchor,
             neighborhood=self._neighborhood(),
         )
-        tensors = [self._on_device(rows)]
-        if places is not None:
-            tensors.append(torch.from_numpy(places).to(self.device_))
+
+        def tensors(part: NDArray[np.int64]) -> list[Tensor]:
+            if places is None:
+                return [self._on_device(rows[part])]
+            given = torch.from_numpy(places[part]).to(self.device_)
+            return [self._on_device(rows[part]), given]
+
         outcome = self._run(
             program,
-            [tensor[kept] for tensor in tensors],
-            [tensor[out] for tensor in tensors] if len(out) else None,
+            tensors(kept),
+            tensors(out) if len(out) else None,
             rng,
             checkpoint,
             n_epochs_of(self.max_epochs, len(kept), self.batch_size),

@@ -32,10 +32,11 @@ def umap_kernel(min_dist: float, spread: float) -> tuple[float, float]:
     >>> tuple(round(value, 3) for value in umap_kernel(0.1, 1.0))
     (1.577, 0.895)
     """
-    d = np.linspace(0.0, 3.0 * spread, 300)
-    target = np.where(d < min_dist, 1.0, np.exp(-(d - min_dist) / spread))
-    found, _ = curve_fit(lambda d, a, b: 1.0 / (1.0 + a * d ** (2 * b)), d, target)
-    return float(found[0]), float(found[1])
+    flat = min_dist / spread  # in units of the spread, whose size the fit may not bear
+    d = np.linspace(0.0, 3.0, 300)
+    target = np.where(d < flat, 1.0, np.exp(-(d - flat)))
+    (a, b), _ = curve_fit(lambda d, a, b: 1.0 / (1.0 + a * d ** (2 * b)), d, target)
+    return float(a / spread ** (2.0 * b)), float(b)
 
 
 def training_graph(

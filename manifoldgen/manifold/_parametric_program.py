@@ -158,7 +158,8 @@ class ParametricProgram(Program):
                 z, anchor = self.anchor(self.encoder, seen, given[0])
                 losses["anchor"] = self.anchor_weight * anchor
             if self.neighborhood is not None and generator is not None:
-                term = self.neighborhood(*z.float().chunk(2))
+                with torch.autocast(x.device.type, enabled=False):
+                    term = self.neighborhood(*z.float().chunk(2))
                 losses["neighborhood"] = self.neighbor_weight * term
                 z, x = z[: len(z) // 2], x[: len(x) // 2]
         # all of the value, and the share of the gradient

@@ -38,7 +38,7 @@ def check_labels(y: Any, n_rows: int) -> NDArray[np.int64]:
             "Bin a continuous target first."
         )
     classes, codes = np.unique(labels, return_inverse=True)
-    known = classes != (-1 if labels.dtype.kind in "iuf" else "-1")
+    known = ~np.isin(classes.astype(str), ["-1", "-1.0"])
     return np.where(known[codes], codes, -1).astype(np.int64)
 
 

@@ -50,6 +50,7 @@ class PlacedManifold(BaseManifold):
     embedding_: NDArray[np.float32]
     isolated_: NDArray[np.bool_]
     _index: Any
+    _itself: Any
     _index_units: Any
     _placed: Any
 
@@ -121,13 +122,17 @@ class PlacedManifold(BaseManifold):
     def _set_index(self, rows: NDArray[Any]) -> None:
         """Keep the distinct training rows, to look up new ones among them."""
         if self._placement == "network":
-            self._index = self._index_units = self._placed = None
+            self._index = self._itself = self._index_units = self._placed = None
             return
         shift, scale = common_scale(rows, self.metric)
         units = standardize(rows, shift, scale)
         first, _ = unique_rows(units)
         self._index_units = (shift, scale)
         self._index = NeighborIndex.build(units[first], metric=self.metric)
+        # other metrics may call rows equal that differ, or a row apart from itself
+        self._itself = None
+        if self.metric != "euclidean":
+            self._itself = NeighborIndex.build(units[first])
         self._placed = self.embedding_[first]
 
     def _train(
@@ -142,8 +147,10 @@ class PlacedManifold(BaseManifold):
             set_landmarks(self, coordinates, rng)
             spacing = spacing_of(rows, self.shift_, self.scale_, rng)
             noises["noise"] = self.noise * spacing
-            if self.neighbor_weight:
-                neighborhood, sampler = self._neighborhood, self._edges(rows[kept])
+            if self.neighbor_weight and len(kept) > 1:
+                seed = draw_seed(rng)
+                sampler = self._edges(rows[kept], seed)
+                neighborhood = self._neighborhood
         else:  # new rows come between the places of training rows
             gap = spacing_of(coordinates, np.zeros(coordinates.shape[1]), 1.0, rng)
             noises["latent_noise"] = _PLACE_NOISE * gap
@@ -171,10 +178,10 @@ class PlacedManifold(BaseManifold):
                 self.__dict__.pop(name, None)
         return outcome
 
-    def _edges(self, rows: NDArray[Any]) -> EdgeSampler:
+    def _edges(self, rows: NDArray[Any], seed: int) -> EdgeSampler:
         """Return batches of rows with one of their nearest neighbours each."""
         k = min(_N_NEIGHBORS, len(rows) - 1)
-        graph = nearest_neighbors(rows, k, metric=self.metric)
+        graph = nearest_neighbors(rows, k, metric=self.metric, random_state=seed)
         table = torch.from_numpy(graph.indices).to(self.device_)
         return EdgeSampler(table, self.batch_size)
 
@@ -196,8 +203,11 @@ class PlacedManifold(BaseManifold):
     def _place(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return the median place of the nearest training rows, or a row's own."""
         k = min(int(self.n_placement_neighbors), self._index.n_samples)
-        found = self._index.query(standardize(rows, *self._index_units), k)
+        units = standardize(rows, *self._index_units)
+        found = self._index.query(units, k)
         places = np.median(self._placed[found.indices], axis=1).astype(np.float32)
+        if self._itself is not None:
+            found = self._itself.query(units, 1)
         known = found.distances[:, 0] == 0
         places[known] = self._placed[found.indices[known, 0]]
         return places

@@ -40,7 +40,7 @@ def check_map_parameters(manifold: Any, rows: NDArray[Any], goes_on: bool) -> No
         if value is not None or name not in manifold._may_be_none:
             check_real(name, getattr(manifold, name, 0.0), 0.0)
     if hasattr(manifold, "n_landmarks"):
-        check_int("n_landmarks", manifold.n_landmarks, 0)
+        check_int("n_landmarks", manifold.n_landmarks, 0, 4096)
     manifold._check_networks(rows, goes_on)
 
 
@@ -136,7 +136,7 @@ def spacing_of(
     """Return the noise in each column that moves a row as far as its nearest other.
 
     The median distance of rows to the nearest other, ``(x - shift) / scale``, divided
-    by the square root of the number of columns; of 500 rows, among 20,000 at most.
+    by the square root of the number of columns; of some 500 rows, among 20,000.
     """
     order = rng.permutation(len(rows))[:_SPACING_ROWS]
     X = standardize(rows[np.sort(order)], shift, scale)

@@ -100,7 +100,7 @@ class TSNEManifold(PlacedManifold):
     batch_size : int, default=256
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
-        Passes through the data. None is 20, or what makes 2,000 steps.
+        Passes through the data. None is 20, or what makes 1,000 steps.
     validation_fraction : float, default=0.0
         Share of the rows that are held out to stop early and to keep the best weights,
         in [0, 1). 0 trains on all rows for all epochs.

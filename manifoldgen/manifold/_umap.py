@@ -99,7 +99,7 @@ class UMAPManifold(PlacedManifold):
     batch_size : int, default=256
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
-        Passes through the data. None is 20, or what makes 2,000 steps.
+        Passes through the data. None is 20, or what makes 1,000 steps.
     validation_fraction : float, default=0.0
         Share of the rows that are held out to stop early and to keep the best weights,
         in [0, 1). 0 trains on all rows for all epochs.
@@ -272,6 +272,11 @@ class UMAPManifold(PlacedManifold):
         self.verbose = verbose
         self.random_state = random_state
 
+    @property
+    def _is_seeded(self) -> bool:
+        """Whether the map has to come out the same again."""
+        return self.random_state is not None or self.checkpoint is not None
+
     def _coordinates(
         self, rows: NDArray[Any], labels: Any, rng: np.random.RandomState
     ) -> Coordinates:
@@ -287,5 +292,5 @@ class UMAPManifold(PlacedManifold):
             negative_sample_rate=self.negative_sample_rate,
             labels=labels,
             target_weight=self.target_weight,
-            random_state=None if self.random_state is None else rng,
+            random_state=rng if self._is_seeded else None,
         )

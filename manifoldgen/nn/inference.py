@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CPU_BLOCK = 64
+CPU_BLOCK = 128
 ACCELERATOR_BLOCK = 8192
-_RUN = 16  # blocks that a thread takes at a time
+_RUN = 8  # blocks that a thread takes at a time
 
 
 @contextmanager
@@ -35,6 +35,8 @@ def map_rows(
     rows: NDArray[Any],
     device: str | torch.device,
     prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    *,
+    alone: bool = False,
 ) -> NDArray[Any]:
     """Apply `function` to `rows` in zero-padded blocks of one size.
 
@@ -52,6 +54,9 @@ def map_rows(
         Where `function` runs.
     prepare : callable, default=None
         Applied to each block of `rows` on the host before it moves to the device.
+    alone : bool, default=False
+        Let no two threads call `function` at once: a network of the user's may keep
+        things between its lines, or draw from the global generators.
 
     Returns
     -------
@@ -75,7 +80,8 @@ def map_rows(
     n_rows = max(len(rows), 1)
     starts = range(0, n_rows, _RUN * block)
     if on_cpu:
-        runs = _map_on_threads(run_from, starts)
+        width = 1 if alone else min(torch.get_num_threads(), len(starts))
+        runs = _map_on_threads(run_from, starts, width)
     else:
         runs = [run_from(start) for start in starts]
     out = np.concatenate([part for parts in runs for part in parts])
@@ -106,10 +112,9 @@ def _map_block(
 
 
 def _map_on_threads(
-    function: Callable[[int], list[NDArray[Any]]], starts: range
+    function: Callable[[int], list[NDArray[Any]]], starts: range, width: int
 ) -> list[list[NDArray[Any]]]:
-    """Map in order on as many threads as torch may use, each alone in its block."""
-    width = min(torch.get_num_threads(), len(starts))
+    """Map in order on `width` threads, in each of which torch uses no other."""
     with one_thread():
         if width < 2:
             return [function(start) for start in starts]

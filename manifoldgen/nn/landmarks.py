@@ -62,9 +62,10 @@ class LandmarkEncoder(nn.Module):
     def place(self, logits: Tensor) -> Tensor:
         """Return the places that logits stand for, of shape (n, n_components)."""
         landmarks, near = cast(Tensor, self.landmarks), cast(Tensor, self.near)
-        p = torch.softmax(logits, dim=1)
-        weights = p * near[(p.detach() @ near).argmax(dim=1)]
-        return weights @ landmarks / weights.sum(dim=1, keepdim=True)
+        with torch.autocast(logits.device.type, enabled=False):  # places need digits
+            p = torch.softmax(logits.to(near.dtype), dim=1)
+            weights = p * near[(p.detach() @ near).argmax(dim=1)]
+            return weights @ landmarks / weights.sum(dim=1, keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows to places of shape (n, n_components)."""

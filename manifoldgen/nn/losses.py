@@ -1,4 +1,4 @@
-"""Losses of reconstructions and of relativistic pairs; means over all entries."""
+"""Losses of reconstructions, of relativistic pairs and of neighbours on a map."""
 
 from collections.abc import Callable
 
@@ -96,6 +96,7 @@ def infonce_loss(heads: Tensor, tails: Tensor) -> Tensor:
     """
     kernel = (1.0 + _squared_to_all(heads, tails)).reciprocal()
     total = kernel.sum(1) - kernel.diagonal()  # but the row itself
+    total = total.clamp_min(1e-12)  # where all others are far
     return (total.log() + torch.log1p((heads - tails).square().sum(1))).mean()
 
 

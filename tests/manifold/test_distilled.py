@@ -160,3 +160,21 @@ def test_rows_without_a_place_teach_the_decoder_alone(digits):
     manifold.fit(digits[0])
     assert np.isfinite(manifold.history_["anchor"]).all()
     assert np.isfinite(manifold.transform(digits[0])).all()
+
+
+class RandomDirections(BaseEstimator):
+    """Draws from the global generator, as code without a random_state does."""
+
+    def fit_transform(self, X, y=None):
+        return X @ np.random.normal(size=(X.shape[1], 2))  # noqa: NPY002
+
+
+def test_a_reducer_without_a_seed_is_reproducible_and_leaves_the_stream(digits):
+    X = digits[0][:60]
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    maps = [
+        DistilledManifold(RandomDirections(), **TINY).fit(X).embedding_
+        for _ in range(2)
+    ]
+    assert_array_equal(maps[0], maps[1])
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002

@@ -268,3 +268,26 @@ def test_max_time_counts_the_rough_map(digits):
     X = digits[0]
     manifold = clone(TINY).set_params(max_epochs=5000, max_time=0.01).fit(X)
     assert manifold.n_epochs_ == 1
+
+
+def test_the_kernel_of_a_small_spread_is_that_of_a_large_one_scaled():
+    a, b = umap_kernel(0.1, 1.0)
+    small, same = umap_kernel(0.001, 0.01)
+    assert_allclose([small * 0.01 ** (2 * b), same], [a, b], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change", [{"objective": "negative_sampling"}, {"n_landmarks": 0}]
+)
+def test_training_goes_on_for_the_same_map_alone(change, digits):
+    X = digits[0][:60]
+    manifold = clone(TINY).fit(X).set_params(**change)
+    with pytest.raises(ValueError, match=r"Training on from fitted weights needs"):
+        manifold.partial_fit(X)
+
+
+def test_the_width_stays(digits):
+    manifold = clone(TINY).fit(digits[0][:60]).set_params(n_components=3)
+    with pytest.raises(ValueError, match=r"n_components must stay .* 2, got 3"):
+        manifold.partial_fit(digits[0][:60])
+    assert manifold.transform(digits[0][:3]).shape == (3, 2)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from manifoldgen import TSNEManifold, UMAPManifold
+from manifoldgen.manifold._parts import check_labels
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -188,3 +189,33 @@ def test_a_killed_fit_resumes_with_the_same_result(kind, rows, tmp_path):
     again = clone(kind).set_params(**settings).fit(rows)
     assert_array_equal(again.transform(rows), straight.transform(rows))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "manhattan"])
+def test_a_training_row_keeps_its_place_by_any_metric(metric, digits):
+    X = digits[0][:40].astype(float)
+    X = np.concatenate([X, 2 * X[:5]])  # equal by angle, and rows of their own
+    manifold = clone(TSNE).set_params(metric=metric)
+    Z = manifold.fit_transform(X)
+    assert_array_equal(manifold.transform(X), Z)
+    assert_array_equal(manifold.transform(X[41:42]), Z[41:42])
+
+
+def test_a_checkpoint_makes_umap_come_out_the_same_without_a_seed(digits, tmp_path):
+    X = digits[0][:80]
+    manifold = clone(UMAP).set_params(random_state=None, checkpoint=tmp_path)
+    maps = [clone(manifold).fit(X).embedding_ for _ in range(2)]
+    assert_array_equal(maps[0], maps[1])
+
+
+def test_labels_of_mixed_kinds_know_the_unknown():
+    for y in (
+        np.array([0, 1, -1], dtype=object),
+        np.array(["a", "b", "-1"]),
+        np.array([0.0, 1.0, -1.0]),
+    ):
+        found = check_labels(y, 3)
+        assert found[2] == -1
+        assert found[0] >= 0
+        assert found[1] >= 0
+        assert found[0] != found[1]

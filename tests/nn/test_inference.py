@@ -140,3 +140,20 @@ def test_what_a_thread_raises_comes_out_and_the_number_comes_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_must_be_alone_runs_on_one_thread():
+    callers = set()
+
+    def network(x):
+        callers.add(threading.get_ident())
+        return x
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        rows = np.zeros((100 * CPU_BLOCK, 1), np.float32)
+        map_rows(network, rows, "cpu", alone=True)
+    finally:
+        torch.set_num_threads(before)
+    assert callers == {threading.get_ident()}
