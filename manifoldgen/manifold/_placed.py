@@ -50,7 +50,7 @@ class PlacedManifold(BaseManifold):
     embedding_: NDArray[np.float32]
     isolated_: NDArray[np.bool_]
     _index: Any
-    _itself: Any
+    _itself: Any = None
     _index_units: Any
     _placed: Any
 
