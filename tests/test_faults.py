@@ -277,8 +277,8 @@ NEIGHBORS = "NeighborManifold"
 BAD_PARAMETERS = [
     (MAPS, "reconstruction_weight", -1.0, ValueError, r"\[0, inf\), got -1.0"),
     (MAPS, "noise", -0.1, ValueError, r"noise must be .* got -0.1"),
-    (MAPS, "n_landmarks", -1, ValueError, "n_landmarks must be an int >= 0, got -1"),
-    (MAPS, "n_landmarks", 2.5, TypeError, "n_landmarks must be an int >= 0, got 2.5"),
+    (MAPS, "n_landmarks", -1, ValueError, "n_landmarks must be .* 4096, got -1"),
+    (MAPS, "n_landmarks", 2.5, TypeError, "n_landmarks must be .* 4096, got 2.5"),
     (MAPS, "max_epochs", 0, ValueError, "max_epochs must be an int >= 1, got 0"),
     (MAPS, "architecture", "cnn", ValueError, "'mlp', 'conv', got 'cnn'"),
     (MAPS, "random_state", "x", ValueError, "random_state must be"),

@@ -101,7 +101,7 @@ def spread_landmarks(n_landmarks: int, n_components: int) -> NDArray[np.float32]
 
     Examples
     --------
-    >>> spread_landmarks(3, 1).ravel().round(2).tolist()
+    >>> spread_landmarks(3, 1).ravel().astype(float).round(2).tolist()
     [-1.22, 0.0, 1.22]
     """
     i = np.arange(n_landmarks)
