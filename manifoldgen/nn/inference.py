@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CPU_BLOCK = 128
+CPU_BLOCK = 64
 ACCELERATOR_BLOCK = 8192
-_RUN = 8  # blocks that a thread takes at a time
+_RUN = 16  # blocks that a thread takes at a time
 
 
 @contextmanager
