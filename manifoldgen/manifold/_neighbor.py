@@ -164,10 +164,11 @@ class NeighborManifold(BaseManifold):
     encoder_, decoder_ : torch.nn.Module
         Fitted networks, in evaluation mode, on `device_`.
     history_ : History
-        Mean `loss` of each epoch and its terms: `anchor` (nats, or spreads of the map),
-        `neighborhood` (nats) and `reconstruction` ("mse": share of the variance, or
-        squared units of the data with networks of your own; "bce": nats per feature);
-        `validation_loss`, and `seconds` since training began.
+        Mean `loss` of each epoch and its terms, times their weights: `neighborhood`
+        (nats), in `partial_fit` `anchor` (spreads of the map) and `reconstruction`
+        ("mse": share of the variance, or squared units of the data with networks of
+        your own; "bce": nats per feature); `validation_loss`, and `seconds` since
+        training began.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose weights were kept, from 1.
     mean_ : ndarray of shape (n_features,)
