@@ -84,29 +84,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return wanted
 
 
-class BaseTorchEstimator(BaseEstimator):
-    """Rows in, networks trained by the engine, picklable anywhere.
-
-    A subclass names in `_networks` the attributes that hold its fitted networks and
-    builds untrained ones in `_build_networks`, from its parameters and its other
-    fitted attributes alone: that is how a saved estimator comes back without code in
-    the file. `_training_data` names attributes that hold training rows, which are left
-    out of saved files unless asked for.
-    """
-
-    _networks: tuple[str, ...] = ()
-    _training_data: tuple[str, ...] = ()
+class RowsMixin:
+    """Rows in any container and layout, which `fit` remembers and `sample` returns."""
 
     _shape_in: tuple[int, ...] | None
     _container: str | None
     _columns: list[Any] | None
-    device_: str
-    n_epochs_: int
-    history_: History
-
-    def _build_networks(self, seed: int) -> dict[str, torch.nn.Module]:
-        """Return untrained networks on the CPU, by attribute name."""
-        raise NotImplementedError
 
     def _validate_rows(self, X: Any, *, reset: bool, n_min: int = 1) -> NDArray[Any]:
         """Return `X` as checked rows, remembering container and layout at `reset`."""
@@ -138,6 +121,28 @@ class BaseTorchEstimator(BaseEstimator):
         if self._shape_in is not None:
             return rows.reshape(-1, *self._shape_in)
         return to_container(rows, self._container, self._columns)
+
+
+class BaseTorchEstimator(RowsMixin, BaseEstimator):
+    """Rows in, networks trained by the engine, picklable anywhere.
+
+    A subclass names in `_networks` the attributes that hold its fitted networks and
+    builds untrained ones in `_build_networks`, from its parameters and its other
+    fitted attributes alone: that is how a saved estimator comes back without code in
+    the file. `_training_data` names attributes that hold training rows, which are left
+    out of saved files unless asked for.
+    """
+
+    _networks: tuple[str, ...] = ()
+    _training_data: tuple[str, ...] = ()
+
+    device_: str
+    n_epochs_: int
+    history_: History
+
+    def _build_networks(self, seed: int) -> dict[str, torch.nn.Module]:
+        """Return untrained networks on the CPU, by attribute name."""
+        raise NotImplementedError
 
     def _check_training(self) -> None:
         """Check the parameters that every trained estimator has."""

@@ -3,13 +3,11 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import DensityMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -17,40 +15,19 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor, nn
 
-from .._arrays import (
-    column_moments,
-    standardize,
-    unstandardize,
-    warn_of_coarse_columns,
-)
-from .._random import draw_seed, torch_generator
-from .._validation import (
-    check_bool,
-    check_choice,
-    check_int,
-    check_real,
-    check_sizes,
-)
-from ..base import (
-    BaseTorchEstimator,
-    SamplerMixin,
-    continue_from,
-    pass_on_interrupt,
-    resolve_device,
-    unchanged_on_error,
-    warn_unconverged,
-)
+from .._random import torch_generator
+from .._validation import check_choice, check_int, check_real
 from ..exceptions import CollapseWarning
 from ..metrics import energy_distance
 from ..nn import MLP, Critic, map_rows
 from ..nn.losses import energy_distance as energy_distance_of_tensors
 from ..nn.losses import relativistic_loss
-from ..training import Batch, Program, RunningAverage, make_optimizer
+from ..training import Batch, Outcome, Program, RunningAverage, make_optimizer
+from ._base import BaseGenerator
 
 _PROBE_ROWS = 1024
 _STEPS = (1000, 4000)
 _STEPS_PER_ROW = 4
-_LEAST_EPOCHS = 20
 
 
 class GANProgram(Program):
@@ -137,7 +114,7 @@ class GANProgram(Program):
         return {"loss": distance, "loss_error": error}
 
 
-class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
+class LatentGAN(BaseGenerator):
     r"""Generate rows like those of `fit` with an adversarial pair of networks.
 
     A generator G turns noise into rows, a critic D tells pairs of real and generated
@@ -302,51 +279,6 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn to generate rows like those of `X`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Discrete labels where `conditional`, else ignored.
-
-        Returns
-        -------
-        self : LatentGAN
-        """
-        with unchanged_on_error(self):
-            fitted = self._fitted_before()
-            rows = self._validate_rows(X, reset=True, n_min=2)
-            self._check_parameters()
-            self.__dict__.pop("classes_", None)
-            self.__dict__.pop("class_prior_", None)
-            codes = self._encode_labels(y, len(rows)) if self.conditional else None
-            self.device_ = str(resolve_device(self.device))
-            rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
-            kept, out = self._split(len(rows), rng)
-            if codes is not None:  # a class that is held out whole would not be learned
-                lost = ~np.isin(codes[out], codes[kept])
-                kept, out = np.sort(np.append(kept, out[lost])), out[~lost]
-            if fitted is None:
-                self.mean_, self.scale_ = column_moments(rows)
-                warn_of_coarse_columns("LatentGAN", self.mean_, self.scale_)
-                self._is_uint8 = rows.dtype == np.uint8
-            program = self._program(self._start(fitted, draw_seed(rng)), len(out), rng)
-            data = self._on_device(rows, codes)
-            validation = [tensor[out] for tensor in data] if len(out) > 1 else None
-            train = [tensor[kept] for tensor in data] if len(out) > 1 else data
-            max_epochs = self._enough_epochs(len(train[0]))
-            outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
-            self.generator_, self.critic_ = program.average, program.critic
-            self._n_noise = self._noise_width()
-            if validation is not None and outcome.history.rows:
-                self._warn_of_collapse(outcome.history["validation_loss"], validation)
-            warn_unconverged(outcome, "validation_loss")
-            self._keep(outcome)
-        pass_on_interrupt(outcome)
-        return self
-
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the energy distance between `X` and as many samples.
 
@@ -373,93 +305,33 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
         spread = np.where(self.scale_ == 0, 1.0, self.scale_)
         return -float(energy_distance(rows / spread, drawn / spread))
 
-    def _sample(
-        self, n_samples: int, y: Any, rng: np.random.RandomState
+    def _sample_units(
+        self,
+        n_samples: int,
+        codes: NDArray[np.int64] | None,
+        rng: np.random.RandomState,
     ) -> NDArray[np.float32]:
-        conditional = hasattr(self, "classes_")
-        if y is not None and not conditional:
-            raise ValueError(
-                f"y={y.tolist()[0]!r} was asked of a LatentGAN that was fitted without "
-                "labels. Set conditional=True and fit it on X and y."
-            )
-        codes = self._draw_codes(n_samples, y, rng) if conditional else None
-        noise = rng.standard_normal((n_samples, self._n_noise))
-        inputs = noise.astype(np.float32)
+        inputs = rng.standard_normal((n_samples, self._n_noise)).astype(np.float32)
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
-        rows = map_rows(self.generator_, inputs, self.device_)
-        X = unstandardize(rows, self.mean_, self.scale_).astype(np.float32)
-        return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
-
-    def _draw_codes(
-        self, n_samples: int, y: Any, rng: np.random.RandomState
-    ) -> NDArray[np.int64]:
-        if y is None:
-            # a stream of its own, or the noise of a row would depend on n_samples
-            rng = np.random.RandomState(draw_seed(rng))
-            return rng.choice(len(self.classes_), n_samples, p=self.class_prior_)
-        unknown = sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist()))
-        if unknown:
-            raise ValueError(
-                f"y must hold labels that fit saw, {self.classes_.tolist()}, got "
-                f"{unknown}."
-            )
-        return np.searchsorted(self.classes_, y)
-
-    def _one_hot(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.eye(len(self.classes_), dtype=np.float32)[codes]
-
-    def _encode_labels(self, y: Any, n: int) -> NDArray[np.int64]:
-        """Return labels as positions in `classes_`."""
-        if y is None:
-            raise ValueError(
-                "conditional=True needs labels: call fit(X, y), or set "
-                "conditional=False."
-            )
-        n_missing = sum(map(_is_missing, y.tolist() if hasattr(y, "tolist") else y))
-        if n_missing:
-            raise ValueError(
-                f"y must hold a label for each row, got {n_missing} missing ones (NaN "
-                "or None). Leave these rows out, or set conditional=False."
-            )
-        labels = column_or_1d(y, warn=True)
-        check_consistent_length(np.empty(n), labels)
-        check_classification_targets(labels)
-        self.classes_, codes, counts = np.unique(
-            labels, return_inverse=True, return_counts=True
-        )
-        if counts.min() < 2:
-            rare = self.classes_.tolist()[counts.argmin()]
-            raise ValueError(
-                "conditional=True needs 2 rows of each class at least, got one of "
-                f"y={rare!r}. Drop the class or add rows."
-            )
-        self.class_prior_ = counts / n
-        return codes
+        return map_rows(self.generator_, inputs, self.device_)
 
     def _check_parameters(self) -> None:
         if self.n_noise is not None:
             check_int("n_noise", self.n_noise)
-        check_sizes("hidden_sizes", self.hidden_sizes)
         check_real("gradient_penalty", self.gradient_penalty, 0.0)
         check_real("average_decay", self.average_decay, 0.0, 1.0, closed="left")
         check_choice("precision", self.precision, ("float32",))
-        check_bool("conditional", self.conditional)
-        if self.max_epochs is not None:
-            check_int("max_epochs", self.max_epochs)
-        self._check_training()
+        super()._check_parameters()
 
-    def _enough_epochs(self, n_rows: int) -> int:
-        if self.max_epochs is not None:
-            return self.max_epochs
-        steps = min(max(_STEPS_PER_ROW * n_rows, _STEPS[0]), _STEPS[1])
-        return max(_LEAST_EPOCHS, -(-steps // -(-n_rows // self.batch_size)))
+    def _default_steps(self, n_rows: int) -> int:
+        return min(max(_STEPS_PER_ROW * n_rows, _STEPS[0]), _STEPS[1])
 
     def _noise_width(self) -> int:
         return max(8, self.n_features_in_) if self.n_noise is None else self.n_noise
 
     def _build_networks(self, seed: int) -> dict[str, nn.Module]:
-        n_classes = len(self.classes_) if self.conditional else 0
+        n_classes = self._n_classes
         n_in, n_rows = self._noise_width() + n_classes, self.n_features_in_
         source = torch_generator(seed)
         sizes = (n_in, *self.hidden_sizes, n_rows)
@@ -467,12 +339,6 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             "generator_": MLP(sizes, "leaky_relu", generator=source),
             "critic_": Critic(n_rows + n_classes, self.hidden_sizes, source),
         }
-
-    def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
-        networks = self._build_networks(seed)
-        if fitted is not None:
-            continue_from(networks, fitted)
-        return {name: module.to(self.device_) for name, module in networks.items()}
 
     def _program(
         self, networks: dict[str, Any], n_held: int, rng: np.random.RandomState
@@ -498,13 +364,13 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
             probe_noise=torch.tensor(noise, dtype=torch.float32, device=self.device_),
         )
 
-    def _on_device(
-        self, rows: NDArray[Any], codes: NDArray[np.int64] | None
-    ) -> list[Tensor]:
-        data = [standardize(rows, self.mean_, self.scale_)]
-        if codes is not None:
-            data.append(self._one_hot(codes))
-        return [torch.from_numpy(part).to(self.device_) for part in data]
+    def _finish(
+        self, program: GANProgram, outcome: Outcome, validation: list[Tensor] | None
+    ) -> None:
+        self.generator_, self.critic_ = program.average, program.critic
+        self._n_noise = self._noise_width()
+        if validation is not None and outcome.history.rows:
+            self._warn_of_collapse(outcome.history["validation_loss"], validation)
 
     def _warn_of_collapse(
         self, probe: NDArray[np.float64], validation: list[Tensor]
@@ -527,10 +393,5 @@ class LatentGAN(SamplerMixin, DensityMixin, BaseTorchEstimator):
                 f"{bound:.3g}. Raise max_epochs or gradient_penalty, or lower "
                 "learning_rate.",
                 CollapseWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-
-
-def _is_missing(label: Any) -> bool:
-    nan = isinstance(label, float) and label != label
-    return label is None or nan or type(label).__name__ in ("NAType", "NaTType")

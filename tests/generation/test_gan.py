@@ -284,7 +284,7 @@ def test_labels_without_a_wish_come_by_frequency():
     rows, codes = rows[keep], codes[keep]
     gan = conditional().fit(rows, codes)
     assert_allclose(gan.class_prior_, np.bincount(codes) / len(codes))
-    drawn = gan._draw_codes(6000, None, np.random.RandomState(0))
+    drawn = gan._codes_for(6000, None, np.random.RandomState(0))
     shares = np.bincount(drawn, minlength=3) / 6000
     # three binomial shares of 6,000: 4 sigma
     error = np.sqrt(gan.class_prior_ * (1 - gan.class_prior_) / 6000)

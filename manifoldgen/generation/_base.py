@@ -1,0 +1,146 @@
+"""What every generator with networks shares: units, labels, held-out rows, a run."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import DensityMixin
+from torch import Tensor, nn
+
+from .._arrays import (
+    column_moments,
+    standardize,
+    unstandardize,
+    warn_of_coarse_columns,
+)
+from .._random import draw_seed
+from .._validation import check_int, check_sizes
+from ..base import (
+    BaseTorchEstimator,
+    SamplerMixin,
+    continue_from,
+    pass_on_interrupt,
+    resolve_device,
+    unchanged_on_error,
+    warn_unconverged,
+)
+from ..training import Outcome, Program
+from ._conditional import ConditionalMixin
+
+_LEAST_EPOCHS = 20
+
+
+class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstimator):
+    """Learns p(X), or p(X | y), on standardised columns.
+
+    A subclass builds its networks in `_build_networks` and its program in `_program`,
+    keeps what was trained in `_finish`, and draws standardised rows in `_sample_units`.
+    A batch is rows and, where conditional, their one-hot labels.
+    """
+
+    mean_: NDArray[np.float64]
+    scale_: NDArray[np.float64]
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn to generate rows like those of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Discrete labels where `conditional`, else ignored.
+
+        Returns
+        -------
+        self : estimator
+        """
+        with unchanged_on_error(self):
+            fitted = self._fitted_before()
+            rows = self._validate_rows(X, reset=True, n_min=2)
+            self._check_parameters()
+            codes = self._learn_labels(y, len(rows))
+            self.device_ = str(resolve_device(self.device))
+            rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
+            kept, out = self._split(len(rows), rng)
+            if codes is not None:  # a class that is held out whole would not be learned
+                lost = ~np.isin(codes[out], codes[kept])
+                kept, out = np.sort(np.append(kept, out[lost])), out[~lost]
+            if fitted is None:
+                self._set_units(rows)
+            networks = self._start(fitted, draw_seed(rng))
+            data = self._on_device(rows, codes)
+            validation = [tensor[out] for tensor in data] if len(out) > 1 else None
+            train = [tensor[kept] for tensor in data] if len(out) > 1 else data
+            program = self._program(networks, len(out), rng)
+            max_epochs = self._enough_epochs(len(train[0]))
+            outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
+            self._finish(program, outcome, validation)
+            warn_unconverged(outcome, "validation_loss")
+            self._keep(outcome)
+        pass_on_interrupt(outcome)
+        return self
+
+    def _program(
+        self, networks: dict[str, Any], n_held: int, rng: np.random.RandomState
+    ) -> Program:
+        """Return what trains `networks`, watched on `n_held` rows."""
+        raise NotImplementedError
+
+    def _finish(
+        self, program: Any, outcome: Outcome, validation: list[Tensor] | None
+    ) -> None:
+        """Keep the trained networks."""
+        raise NotImplementedError
+
+    def _sample_units(
+        self,
+        n_samples: int,
+        codes: NDArray[np.int64] | None,
+        rng: np.random.RandomState,
+    ) -> NDArray[np.float32]:
+        """Return standardised rows, drawn for labels at `codes` where conditional."""
+        raise NotImplementedError
+
+    def _default_steps(self, n_rows: int) -> int:
+        """Return how many steps make enough epochs where `max_epochs` is None."""
+        raise NotImplementedError
+
+    def _sample(
+        self, n_samples: int, y: Any, rng: np.random.RandomState
+    ) -> NDArray[np.float32]:
+        codes = self._codes_for(n_samples, y, rng)
+        units = self._sample_units(n_samples, codes, rng)
+        X = unstandardize(units, self.mean_, self.scale_).astype(np.float32)
+        return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
+
+    def _check_parameters(self) -> None:
+        check_sizes("hidden_sizes", self.hidden_sizes)
+        if self.max_epochs is not None:
+            check_int("max_epochs", self.max_epochs)
+        self._check_training()
+
+    def _enough_epochs(self, n_rows: int) -> int:
+        if self.max_epochs is not None:
+            return self.max_epochs
+        batches = -(-n_rows // self.batch_size)
+        return max(_LEAST_EPOCHS, -(-self._default_steps(n_rows) // batches))
+
+    def _set_units(self, rows: NDArray[Any]) -> None:
+        self.mean_, self.scale_ = column_moments(rows)
+        warn_of_coarse_columns(type(self).__name__, self.mean_, self.scale_)
+        self._is_uint8 = rows.dtype == np.uint8
+
+    def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
+        networks = self._build_networks(seed)
+        if fitted is not None:
+            continue_from(networks, fitted)
+        return {name: module.to(self.device_) for name, module in networks.items()}
+
+    def _on_device(
+        self, rows: NDArray[Any], codes: NDArray[np.int64] | None
+    ) -> list[Tensor]:
+        data = [standardize(rows, self.mean_, self.scale_)]
+        if codes is not None:
+            data.append(self._one_hot(codes))
+        return [torch.from_numpy(part).to(self.device_) for part in data]
