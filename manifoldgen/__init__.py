@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttributeDirection": "latent",
     "AutoencoderManifold": "manifold",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
@@ -28,6 +29,7 @@ _HOMES = {
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
     "UMAPManifold": "manifold",
+    "attribute_direction": "latent",
     "call_last": "pipeline",
     "continuity": "metrics",
     "coranking_curve": "metrics",
@@ -37,9 +39,12 @@ _HOMES = {
     "interpolate": "latent",
     "interpolate_latents": "latent",
     "intrinsic_dimension": "metrics",
+    "latent_arithmetic": "latent",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
+    "membership_auc": "metrics",
     "nearest_neighbors": "neighbors",
+    "nearest_real": "latent",
     "neighbor_label_accuracy": "metrics",
     "neighbor_recall": "metrics",
     "one_standard_error": "model_selection",
@@ -49,6 +54,7 @@ _HOMES = {
     "save": "persistence",
     "shepard_correlation": "metrics",
     "shepard_pairs": "metrics",
+    "shift_attribute": "latent",
     "triplet_accuracy": "metrics",
     "trustworthiness": "metrics",
 }
@@ -70,8 +76,13 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .generation import LatentGAN as LatentGAN
+    from .latent import AttributeDirection as AttributeDirection
+    from .latent import attribute_direction as attribute_direction
     from .latent import interpolate as interpolate
     from .latent import interpolate_latents as interpolate_latents
+    from .latent import latent_arithmetic as latent_arithmetic
+    from .latent import nearest_real as nearest_real
+    from .latent import shift_attribute as shift_attribute
     from .manifold import AutoencoderManifold as AutoencoderManifold
     from .manifold import DistilledManifold as DistilledManifold
     from .manifold import NeighborManifold as NeighborManifold
@@ -81,6 +92,7 @@ if TYPE_CHECKING:
     from .metrics import coranking_curve as coranking_curve
     from .metrics import energy_distance as energy_distance
     from .metrics import intrinsic_dimension as intrinsic_dimension
+    from .metrics import membership_auc as membership_auc
     from .metrics import neighbor_label_accuracy as neighbor_label_accuracy
     from .metrics import neighbor_recall as neighbor_recall
     from .metrics import (

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 
 
 def without_generator(estimator: Any) -> Any:
@@ -57,6 +58,12 @@ def coordinates(manifold: Any, rows: Any) -> tuple[NDArray[Any], bool]:
     """
     several, single = _as_rows(rows, _layout_of(manifold))
     return np.asarray(manifold.transform(several)), single
+
+
+def latents_of_rows(manifold: Any, X: Any) -> NDArray[np.float64]:
+    """Return the latents of rows as finite float64, of shape (n, n_components)."""
+    Z = np.asarray(manifold.transform(X))
+    return check_array(Z, dtype=np.float64, input_name="manifold.transform(X)")
 
 
 def _layout_of(manifold: Any) -> tuple[int, ...] | None:
