@@ -11,10 +11,10 @@ from ._embedding import (
 from ._generation import (
     PRDC,
     energy_distance,
-    near_copy_share,
     precision_recall_density_coverage,
 )
 from ._intrinsic_dimension import intrinsic_dimension
+from ._memorization import membership_auc, near_copy_share
 from ._ranks import (
     CorankingCurve,
     continuity,
@@ -31,6 +31,7 @@ __all__ = [
     "coranking_curve",
     "energy_distance",
     "intrinsic_dimension",
+    "membership_auc",
     "near_copy_share",
     "neighbor_label_accuracy",
     "neighbor_recall",

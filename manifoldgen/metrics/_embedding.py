@@ -4,15 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 
-from .._arrays import flatten_images
 from .._validation import check_choice, check_int
 from ..neighbors import nearest_neighbors
+from ._rows import as_rows, labels_of
 
 _BLOCK = 2**21  # float64 numbers in one block: 16 MB
-_LARGEST = 1e150
 _Rows = NDArray[np.float64]
 
 
@@ -260,7 +257,7 @@ def neighbor_label_accuracy(
             "Z_test and y_test must be given together or not at all, got one of them."
         )
     B = as_rows("Z", Z, n_min=2 if Z_test is None else 1)
-    labels = _labels("y", y, "Z", len(B))
+    labels = labels_of("y", y, "Z", len(B))
     k = check_int(
         "n_neighbors",
         n_neighbors,
@@ -271,7 +268,7 @@ def neighbor_label_accuracy(
         asked, truth = None, labels
     else:
         asked = as_rows("Z_test", Z_test)
-        truth = _labels("y_test", y_test, "Z_test", len(asked))
+        truth = labels_of("y_test", y_test, "Z_test", len(asked))
         if asked.shape[1] != B.shape[1]:
             raise ValueError(
                 f"Z and Z_test must have as many columns as each other, got "
@@ -280,17 +277,6 @@ def neighbor_label_accuracy(
     near = nearest_neighbors(B, k, queries=asked, method="exact").indices
     classes, codes = np.unique(labels, return_inverse=True)
     return float(np.mean(classes[_vote(codes[near], len(classes))] == truth))
-
-
-def _labels(name: str, y: Any, rows_name: str, n: int) -> NDArray[Any]:
-    labels: NDArray[Any] = column_or_1d(y)
-    if len(labels) != n:
-        raise ValueError(
-            f"{name} must have one label for each of the {n} rows of {rows_name}, got "
-            f"{len(labels)}."
-        )
-    check_classification_targets(labels)
-    return labels
 
 
 def _vote(codes: NDArray[np.intp], n_classes: int) -> NDArray[np.intp]:
@@ -371,24 +357,6 @@ def paired_rows(X: Any, Z: Any, n_min: int) -> tuple[_Rows, _Rows]:
             f"X and Z must have as many rows as each other, got {len(A)} and {len(B)}."
         )
     return A, B
-
-
-def as_rows(name: str, X: Any, n_min: int = 1) -> _Rows:
-    """Return `X` as finite float64 rows, images flattened."""
-    rows: _Rows = check_array(
-        flatten_images(X)[0],
-        dtype=np.float64,
-        order="C",  # or the last bit depends on the layout
-        ensure_min_samples=n_min,
-        input_name=name,
-    )
-    size = max(float(rows.max()), -float(rows.min()))
-    if size > _LARGEST:
-        raise ValueError(
-            f"{name} must hold values up to 1e150, whose squares are finite, got one "
-            f"of size {size:.3g}. Divide {name} by a constant first."
-        )
-    return rows
 
 
 def _distinct_rows(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .._validation import check_choice, check_int, check_real
 from ..neighbors import NeighborIndex, nearest_neighbors
-from ._embedding import as_rows
+from ._rows import as_rows
 
 
 def intrinsic_dimension(

@@ -15,7 +15,7 @@ from manifoldgen.metrics import (
     near_copy_share,
     precision_recall_density_coverage,
 )
-from manifoldgen.neighbors import _distances
+from manifoldgen.neighbors import _distances, _index
 
 
 @pytest.fixture
@@ -218,6 +218,7 @@ def test_bounds_and_duplicates_are_explained():
 )
 def test_memory_is_a_few_blocks(function, monkeypatch):
     monkeypatch.setattr(_distances, "_BLOCK", 2**16)
+    monkeypatch.setattr(_index, "_ROWS", 512)
     rng = np.random.RandomState(12)
     X, Y = rng.randn(2, 3000, 4)
     tracemalloc.start()
