@@ -100,6 +100,44 @@ def sample_from(
     return to_container(rows, container, getattr(pipeline, "_columns", None))
 
 
+def drawable_labels(pipeline: Any) -> NDArray[Any] | None:
+    """Return the labels that a fitted generator draws rows of when asked.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or generator
+        Fitted; what `sample_from` takes.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_classes,) or None
+        None for one that was not fitted with ``conditional=True``, which draws
+        whatever comes.
+
+    Raises
+    ------
+    AttributeError
+        If the last step has no `sample`, or a step before it cannot be inverted.
+    NotFittedError
+        If the pipeline is not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from manifoldgen.pipeline import drawable_labels
+    >>> print(drawable_labels(GaussianMixture().fit([[0.0], [1.0]])))
+    None
+    """
+    _require_sample(pipeline)
+    check_is_fitted(pipeline)
+    _, generator = _steps_of(pipeline)[-1]
+    if "y" not in signature(generator.sample).parameters:
+        return None
+    # a manifold and a generator in one learns labels in the latter
+    inner = getattr(generator, "generator_", None)
+    return getattr(generator, "classes_", getattr(inner, "classes_", None))
+
+
 def call_last(
     pipeline: Any, method: str, X: Any, *args: object, **kwargs: object
 ) -> Any:

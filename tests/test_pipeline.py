@@ -45,6 +45,7 @@ from manifoldgen import (
     one_standard_error,
     sample_from,
 )
+from manifoldgen.pipeline import drawable_labels
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 X_DIGITS, Y_DIGITS = (array[:300] for array in load_digits(return_X_y=True))
@@ -761,3 +762,39 @@ def test_a_failed_refit_leaves_all_steps_as_they_were(error):
         assert_array_equal(pipe[0].mean_, mean)
     else:  # the last step may hold the best weights so far, with the layout of this fit
         assert list(pipe._columns) == ["a", "b"]
+
+
+class ByLabel(LabelledRows):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return super().fit(X, y)
+
+
+class Joint(BaseEstimator):
+    """A manifold and a generator in one, of which the latter knows labels."""
+
+    def fit(self, X, y):
+        self.generator_ = ByLabel().fit(X, y)
+        return self
+
+    def sample(self, n_samples=1, *, y=None, random_state=None):
+        return self.generator_.sample(n_samples, y=y, random_state=random_state)
+
+
+@pytest.mark.parametrize("generator", [ByLabel(), Joint()])
+def test_labels_that_a_generator_draws_by(generator):
+    names = np.array(["setosa", "versicolor", "virginica"])
+    pipe = make_pipeline(StandardScaler(), generator).fit(X_IRIS, names[Y_IRIS])
+    assert_array_equal(drawable_labels(pipe), names)
+    assert_array_equal(drawable_labels(pipe[-1]), names)
+
+
+def test_no_labels_where_a_generator_draws_whatever_comes():
+    pipe = make_pipeline(PCA(2), KernelDensity()).fit(X_IRIS)
+    assert drawable_labels(pipe) is None
+    gan = LatentGAN(max_epochs=20, random_state=0).fit(BLOBS[:30])
+    assert drawable_labels(gan) is None
+    with pytest.raises(NotFittedError):
+        drawable_labels(make_pipeline(PCA(2), GaussianMixture()))
+    with pytest.raises(AttributeError, match="needs a last step that draws"):
+        drawable_labels(make_pipeline(StandardScaler(), PCA(2)).fit(X_IRIS))
