@@ -11,13 +11,23 @@ from .modules import (
     Critic,
     Dropout,
     FourierFeatures,
+    SpectralCritic,
     bind_generator,
+)
+from .velocity import (
+    SOLVERS,
+    VelocityField,
+    follow,
+    inverse_spread,
+    linear_velocity,
+    log_density,
 )
 
 __all__ = [
     "ACTIVATIONS",
     "LOSS_AND_SLOPE",
     "MLP",
+    "SOLVERS",
     "ConvDecoder",
     "ConvEncoder",
     "Critic",
@@ -25,6 +35,12 @@ __all__ = [
     "ExplicitPasses",
     "FourierFeatures",
     "LandmarkEncoder",
+    "SpectralCritic",
+    "VelocityField",
     "bind_generator",
+    "follow",
+    "inverse_spread",
+    "linear_velocity",
+    "log_density",
     "map_rows",
 ]

@@ -1,4 +1,4 @@
-"""Losses of reconstructions, of relativistic pairs and of neighbours on a map."""
+"""Losses of reconstructions, of critics and of neighbours on a map."""
 
 from collections.abc import Callable
 
@@ -35,6 +35,19 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
        arXiv:1807.00734, Eq. (2).
     """
     return F.softplus(worse - better).mean()
+
+
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Return ``E max(0, 1 - real) + E max(0, 1 + fake)`` of a critic's values.
+
+    It asks for values of 1 at least at real rows and of -1 at most at generated ones,
+    in units of the critic; the generator raises the mean of ``fake``.
+
+    References
+    ----------
+    .. [1] J. Lim, J. Ye, "Geometric GAN", 2017, arXiv:1705.02894, Eq. (16).
+    """
+    return F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean()
 
 
 def energy_distance(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from manifoldgen.nn.losses import (
     RECONSTRUCTION,
     binary_cross_entropy,
     energy_distance,
+    hinge_loss,
     infonce_loss,
     mean_distance,
     mean_squared_error,
@@ -43,6 +44,16 @@ def test_relativistic_loss_by_hand():
     # no overflow where a naive formula has one
     far = relativistic_loss(torch.tensor([-1000.0]), torch.tensor([0.0]))
     assert float(far) == pytest.approx(1000.0)
+
+
+def test_hinge_loss_by_hand():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25])
+    expected = (0.0 + 0.5 + 2.0) / 3 + (0.0 + 1.25) / 2
+    assert float(hinge_loss(real, fake)) == pytest.approx(expected)
+    # outside the margin nothing is left to gain
+    real.requires_grad_(True)
+    (slope,) = torch.autograd.grad(hinge_loss(real, fake), real)
+    torch.testing.assert_close(slope, torch.tensor([0.0, -1 / 3, -1 / 3]))
 
 
 def brute_force(x, y):

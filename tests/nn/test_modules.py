@@ -16,6 +16,7 @@ from manifoldgen.nn import (
     Critic,
     Dropout,
     FourierFeatures,
+    SpectralCritic,
     bind_generator,
 )
 
@@ -66,6 +67,7 @@ def test_he_weights_and_zero_biases():
 BUILDERS = {
     "perceptron": lambda g: MLP((4, 8, 2), generator=g),
     "critic": lambda g: Critic(4, (8,), g),
+    "spectral critic": lambda g: SpectralCritic(Critic(4, (8,), g), g),
     "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), 0.0, g),
     "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), 0.0, g),
 }
@@ -192,6 +194,54 @@ def test_the_penalty_has_the_second_order_gradients_of_autograd(hidden_sizes):
     expected = slopes(gradient.square().sum(1).mean(), value)
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
+
+
+def singular_values(layers):
+    return [
+        np.linalg.svd(layer.weight.detach().numpy(), compute_uv=False)[0]
+        for layer in layers
+    ]
+
+
+def test_spectral_normalisation_against_numpy():
+    plain = Critic(6, (20, 9), stream()).double()
+    reference = MLP((6, 20, 9, 1), "leaky_relu").double()
+    reference.load_state_dict(plain.state_dict())
+    for layer, size in zip(
+        reference.layers, singular_values(plain.layers), strict=True
+    ):
+        layer.weight.data /= size
+    critic = SpectralCritic(plain, stream(1))
+    x = torch.randn(30, 6, dtype=torch.float64, generator=stream(2))
+    early = (critic(x) - reference(x)[:, 0]).abs().max()
+    for _ in range(500):
+        critic.iterate()
+    torch.testing.assert_close(critic(x), reference(x)[:, 0], rtol=1e-9, atol=1e-9)
+    assert early > 1e-9  # which the iterations had to mend
+    critic.settle()
+    np.testing.assert_allclose(singular_values(plain.layers), 1.0, rtol=1e-12)
+    torch.testing.assert_close(plain(x), reference(x)[:, 0], rtol=1e-9, atol=1e-9)
+
+
+def test_the_gradient_goes_through_the_estimated_singular_value():
+    critic = SpectralCritic(Critic(3, (4,), stream()).double(), stream(1))
+    x = torch.randn(5, 3, dtype=torch.float64, generator=stream(2))
+    parameters = list(critic.parameters())
+    assert torch.autograd.gradcheck(
+        lambda *_: critic(x), parameters, eps=1e-6, atol=1e-8
+    )
+    # a longer weight is the same critic, so there is no slope along it
+    (slope,) = torch.autograd.grad(critic(x).sum(), parameters[0])
+    assert abs(float((slope * parameters[0].detach()).sum())) < 1e-12
+
+
+def test_a_weight_of_zeros_has_no_spectral_norm():
+    plain = Critic(3, (4,), stream())
+    for layer in plain.layers:
+        layer.weight.data.zero_()
+    critic = SpectralCritic(plain, stream(1))
+    critic.settle()
+    assert not critic(torch.ones(2, 3)).any()
 
 
 # ---------------------------------------------------------------------- convolutions
