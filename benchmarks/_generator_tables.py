@@ -1,0 +1,103 @@
+"""Tables of the benchmark of generators of MNIST: medians over seeds and extractors."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from _timing import table
+
+BASELINE = "AutoencoderManifold(16) + GaussianMixture(50)"
+WORST_BASELINE = 0.0095  # mean squared error of its autoencoder on held-out images
+REAL = "real images"
+FIGURES = ("frechet", "precision", "recall", "density", "coverage")
+Runs = dict[str, Any]  # by seed, then by line
+
+
+def gathered(runs: Runs, line: str, name: str) -> list[float]:
+    """Return a figure of a line over seeds and extractors."""
+    return [
+        found[name]
+        for run in runs.values()
+        for found in run.get(line, {}).get("extractors", {}).values()
+        if name in found
+    ]
+
+
+def ratios(runs: Runs, line: str) -> list[float]:
+    """Return R over seeds and extractors: of those whose baseline is good enough."""
+    return [
+        found["frechet"] / run[BASELINE]["extractors"][seed]["frechet"]
+        for run in runs.values()
+        if run.get(BASELINE, {}).get("squared_error", np.inf) <= WORST_BASELINE
+        for seed, found in run.get(line, {}).get("extractors", {}).items()
+    ]
+
+
+def middle(values: list[float], digits: int) -> str | None:
+    """Return a median for a table, with the range where there are several."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    text = f"{np.median(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def row_of(runs: Runs, line: str) -> list[Any]:
+    of_line = [run[line] for run in runs.values() if line in run]
+    seconds = [sum(it["seconds"].values()) for it in of_line if "seconds" in it]
+    shares = np.array(gathered(runs, line, "class_shares"))
+    return [
+        line,
+        middle(seconds, 0),
+        middle(ratios(runs, line), 3),
+        *(
+            middle(gathered(runs, line, name), 1 if name == "frechet" else 3)
+            for name in FIGURES
+        ),
+        middle(gathered(runs, line, "reconstruction"), 1),
+        middle([it["squared_error"] for it in of_line if "squared_error" in it], 4),
+        f"{shares.min():.2f}-{shares.max():.2f}",
+        middle(gathered(runs, line, "label_agreement"), 3),
+        middle([it["sample_seconds"] for it in of_line if "sample_seconds" in it], 2),
+    ]
+
+
+def as_table(runs: Runs, order: Iterable[str]) -> str:
+    columns = ["", "fit, s", "R", "Fréchet", *FIGURES[1:]]
+    columns += ["Fréchet of reconstructions", "their squared error"]
+    columns += ["class shares over real", "label agreement", "10,000 drawn, s"]
+    return table(columns, [row_of(runs, line) for line in lines_of(runs, order)])
+
+
+def lines_of(runs: Runs, order: Iterable[str]) -> list[str]:
+    """Return the names of lines in the order of contestants, real images first.
+
+    A line is called as its contestant is, with something after it where it has several.
+    """
+    known = {line: None for run in runs.values() for line in run}
+    names = [REAL, *order]
+
+    def place(line: str) -> int:
+        starts = [n for n, name in enumerate(names) if line.startswith(name)]
+        return max(starts, key=lambda n: len(names[n]))
+
+    return sorted(known, key=place)
+
+
+def table_of_usefulness(runs: Runs, order: Iterable[str]) -> str:
+    rows = []
+    for line in lines_of(runs, order):
+        of_line = [run for run in runs.values() if "usefulness" in run.get(line, {})]
+        row: list[Any] = [line]
+        for name in ("logistic_regression", "network"):
+            own = [run[line]["usefulness"][name] for run in of_line]
+            real = [
+                run[line]["usefulness"][name] / run[REAL]["usefulness"][name]
+                for run in of_line
+                if REAL in run
+            ]
+            row += [middle(own, 4), middle(real, 3)]
+        if of_line:
+            rows.append(row)
+    columns = ["trained on", "logistic regression", "over real", "network", "over real"]
+    return table(columns, rows)

@@ -1,0 +1,444 @@
+"""Generators of MNIST at fixed budgets, theirs and ours, in one run: how good are they?
+
+10,000 samples of each beside the 10,000 test images, in the features of three small
+classifiers that were trained on rows no generator sees (see `_extractors.py`); medians
+over these three and over the seeds. R is the Fréchet distance over that of the baseline
+of the same seed and extractor: an autoencoder of perceptrons, 60 s, and a mixture of 50
+Gaussians. It is void unless that autoencoder is a good one.
+
+Everyone is fitted on the same 40,000 images, in 6 minutes in all: manifold and
+generator, model and sampler. Ours share one manifold a seed, which is kept in
+`benchmarks/cache`, as the samples are; its seconds count for each of them. Samples are
+rounded to bytes, as the images are. `--tune` judges by the last 10,000 training images
+in place of the test images, and writes to other files.
+
+pythae's models are trained as long as they leave its sampler time: the mixture of 10
+takes seconds, the flow gets a third. They have its default perceptrons, of which two
+cores train some fifty epochs in the time; of the convolutions of its own benchmark, 17
+million weights, less than one, as the last contestant shows.
+"""
+
+import argparse
+import hashlib
+import pickle
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import _pythae
+import numpy as np
+import torch
+from _extractors import (
+    CACHE,
+    SEEDS,
+    Extractor,
+    Labels,
+    Rows,
+    accuracy,
+    extractor,
+    mnist_splits,
+    train,
+)
+from _generator_tables import (
+    BASELINE,
+    REAL,
+    WORST_BASELINE,
+    as_table,
+    table_of_usefulness,
+)
+from _maps import file_name, options_for
+from _timing import load, merge, write_text
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+
+import manifoldgen
+from manifoldgen import (
+    AutoencoderManifold,
+    precision_recall_density_coverage,
+    sample_from,
+)
+from manifoldgen.metrics import frechet_distance
+
+SECONDS = 360.0  # of a manifold and a generator, or of a model and its sampler
+EXTRA_SECONDS = 120.0  # of training on, jointly or not
+MIXTURE_SHARE, FLOW_SHARE = 0.05, 1 / 3  # of the seconds: pythae's samplers
+N_STEPS, FEW_STEPS = 30, 4
+MANIFOLDS: dict[str, dict[str, Any]] = {
+    "mlp 16": {
+        "n_components": 16,
+        "hidden_sizes": (512, 256),
+        "max_time": 60.0,
+    },
+    "conv 32": {
+        "n_components": 32,
+        "architecture": "conv",
+        "image_shape": (1, 28, 28),
+        "channels": (16, 32, 64),
+        "noise": 0.1,
+        "max_time": 180.0,
+    },
+}
+BEST, STAGED = "conv 32", "LatentFlowMatching"
+# what differs from the defaults, by class
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "LatentMixture": {},
+    "LatentNormalizingFlow": {},
+    "LatentFlowMatching": {},
+    "LatentGAN": {},
+    "JointGenerator": {},
+}
+
+
+class Run(NamedTuple):
+    """What every contestant gets."""
+
+    X: Rows
+    y: Labels
+    held_out: Rows
+    y_held_out: Labels
+    seed: int
+    share: float  # of each budget: less than 1 to try the script out
+
+
+class Line(NamedTuple):
+    """A line of the table: what draws, and the seconds that it took to get there.
+
+    A conditional one is drawn with labels, `draw(labels, seed)`, others with a number.
+    """
+
+    name: str
+    draw: Callable[[Any, int], NDArray[Any]]
+    seconds: dict[str, float]
+    reconstruct: Callable[[Rows], NDArray[Any]]
+    conditional: bool = False
+
+
+# figures
+
+
+def figures(
+    samples: Rows, held_out: Rows, features: Extractor, labels: Labels | None = None
+) -> dict[str, Any]:
+    """Return the figures of samples in the space of one extractor.
+
+    `labels` are what the samples were asked to be. Shares are of the classes among the
+    samples, as the classifier names them, over those among the held-out images.
+    """
+    generated, real = features(samples), features(held_out)
+    named = features.predict(samples)
+    of_real = np.bincount(features.predict(held_out), minlength=10) / len(held_out)
+    shares = np.bincount(named, minlength=10) / len(samples) / of_real
+    prdc = precision_recall_density_coverage(real, generated, n_neighbors=5)
+    found = {
+        "frechet": float(frechet_distance(real, generated)),
+        **prdc._asdict(),
+        "class_shares": [float(share) for share in shares],
+    }
+    if labels is not None:
+        found["label_agreement"] = float(np.mean(named == labels))
+    return found
+
+
+def usefulness(X: Rows, y: Labels, run: Run) -> dict[str, float]:
+    """Return the accuracy on held-out images of classifiers trained on `X`."""
+    linear = LogisticRegression(max_iter=200).fit(X, y)
+    network = Extractor(train(X, y, run.seed, epochs=4, augment=False))
+    return {
+        "logistic_regression": float(linear.score(run.held_out, run.y_held_out)),
+        "network": accuracy(network, run.held_out, run.y_held_out),
+    }
+
+
+def as_pixels(samples: NDArray[np.uint8]) -> Rows:
+    return samples.astype(np.float32) / 255
+
+
+def as_bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels as images store them."""
+    pixels = np.asarray(samples).reshape(len(samples), -1)
+    return np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = call(*args)
+    return result, time.perf_counter() - start
+
+
+# contestants
+
+
+def manifold_of(
+    run: Run, name: str, extra: float = 0.0
+) -> tuple[AutoencoderManifold, float]:
+    """Return a fitted manifold and its seconds: kept from an earlier run, or new.
+
+    `extra` are seconds more.
+    """
+    manifold = AutoencoderManifold(random_state=run.seed, **MANIFOLDS[name])
+    manifold.set_params(max_time=run.share * manifold.max_time + extra)
+    key = repr((sorted(manifold.get_params().items()), len(run.X)))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    path = CACHE / f"manifold_{digest}.pkl"
+    if not path.exists():
+        fitted = timed(manifold.fit, run.X)
+        CACHE.mkdir(exist_ok=True)
+        path.write_bytes(pickle.dumps(fitted))
+    return pickle.loads(path.read_bytes())  # we wrote it
+
+
+def decoded(
+    name: str,
+    manifold: AutoencoderManifold,
+    generator: Any,
+    seconds: dict[str, float],
+    conditional: bool = False,
+    **parameters: Any,
+) -> Line:
+    """Return the line of a generator of latents; `parameters` are those of drawing."""
+
+    def draw(asked: Any, seed: int) -> NDArray[Any]:
+        if parameters:
+            generator.set_params(**parameters)
+        how = {"y": asked} if conditional else {"n_samples": asked}
+        latents = sample_from(generator, **how, random_state=seed)
+        return manifold.inverse_transform(latents.astype(np.float32))
+
+    return Line(name, draw, seconds, partial(reconstructed, manifold), conditional)
+
+
+def reconstructed(model: Any, X: Rows) -> NDArray[Any]:
+    return model.inverse_transform(model.transform(X))
+
+
+def baseline(name: str, run: Run) -> list[Line]:
+    manifold, before = manifold_of(run, "mlp 16")
+    mixture = GaussianMixture(50, random_state=run.seed)
+    mixture, seconds = timed(mixture.fit, manifold.transform(run.X))
+    return [
+        decoded(name, manifold, mixture, {"manifold": before, "generator": seconds})
+    ]
+
+
+def new_generator(kind: str, run: Run, seconds: float, **parameters: Any) -> Any:
+    """Return a generator of the package, which stops by itself where it can."""
+    parameters = PARAMETERS[kind] | parameters
+    generator = getattr(manifoldgen, kind)(random_state=run.seed, **parameters)
+    if "max_time" in generator.get_params():
+        generator.set_params(max_time=max(seconds, 1.0))
+    return generator
+
+
+def staged(
+    name: str, run: Run, kind: str, steps: tuple[int, ...] = (), **parameters: Any
+) -> list[Line]:
+    """Fit a generator on latents of the best manifold, in the time that is left.
+
+    `steps` are numbers of steps to draw with; one fit serves them all.
+    """
+    manifold, before = manifold_of(run, BEST)
+    Z = manifold.transform(run.X)
+    generator = new_generator(kind, run, run.share * SECONDS - before, **parameters)
+    conditional = parameters.get("conditional", False)
+    y = run.y if conditional else None
+    _, seconds = timed(generator.fit, Z, y)
+    spent = {"manifold": before, "generator": seconds}
+    line = partial(decoded, name, manifold, generator, spent, conditional)
+    if not steps:
+        return [line()]
+    return [line(n_steps=n)._replace(name=f"{name}, {n} steps") for n in steps]
+
+
+def joint(name: str, run: Run) -> list[Line]:
+    """Fit the best staged pipeline, then train its decoder and generator jointly."""
+    manifold, before = manifold_of(run, BEST)
+    model = manifoldgen.JointGenerator(
+        manifold=clone(manifold),
+        generator=new_generator(STAGED, run, run.share * SECONDS - before),
+        random_state=run.seed,
+        max_time=run.share * EXTRA_SECONDS,
+        **PARAMETERS["JointGenerator"],
+    )
+    _, seconds = timed(model.fit, run.X)
+    return [
+        Line(
+            name,
+            lambda n, seed: model.sample(n, random_state=seed),
+            {"manifold, generator, both": seconds},
+            partial(reconstructed, model),
+        )
+    ]
+
+
+def trained_on(name: str, run: Run) -> list[Line]:
+    """Give manifold and generator half of the same extra seconds each."""
+    before = manifold_of(run, BEST)[1]
+    half = run.share * EXTRA_SECONDS / 2
+    manifold, longer = manifold_of(run, BEST, half)
+    generator = new_generator(STAGED, run, run.share * SECONDS - before + half)
+    _, seconds = timed(generator.fit, manifold.transform(run.X))
+    return [
+        decoded(name, manifold, generator, {"manifold": longer, "generator": seconds})
+    ]
+
+
+def peer(name: str, run: Run, kind: str, nets: str = "mlp") -> list[Line]:
+    """Train a model of pythae, and a sampler of each kind on it, at equal time."""
+    whole = run.share * SECONDS
+    long, short = whole * (1 - MIXTURE_SHARE), whole * (1 - FLOW_SHARE)
+    model = _pythae.new(kind, (1, 28, 28), 16, nets, run.seed)
+    earlier = _pythae.train(model, run.X, long, run.seed, copy_after=short)
+    lines = []
+    for sampler in _pythae.SAMPLERS:
+        base, before = (earlier, short) if sampler == "MAF" else (model, long)
+        draw, seconds = timed(
+            _pythae.fit_sampler, sampler, base, run.X, whole - before, run.seed
+        )
+        spent = {"manifold": before, "generator": seconds}
+        again = partial(_pythae.reconstruct, base)
+        lines.append(Line(f"{name} + {sampler}", draw, spent, again))
+    return lines
+
+
+CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
+    BASELINE: baseline,
+    "LatentMixture": partial(staged, kind="LatentMixture"),
+    "LatentNormalizingFlow": partial(staged, kind="LatentNormalizingFlow"),
+    "LatentGAN": partial(staged, kind="LatentGAN"),
+    "LatentGAN, hinge": partial(staged, kind="LatentGAN", loss="hinge"),
+    "LatentFlowMatching": partial(staged, kind="LatentFlowMatching"),
+    "LatentFlowMatching, conditional": partial(
+        staged, kind="LatentFlowMatching", conditional=True
+    ),
+    "LatentFlowMatching, reflow": partial(
+        staged, kind="LatentFlowMatching", steps=(N_STEPS, FEW_STEPS), reflow=True
+    ),
+    "staged, trained on": trained_on,
+    "JointGenerator": joint,
+    **{f"pythae {kind}": partial(peer, kind=kind) for kind in _pythae.MODELS},
+    "pythae AE, convolutions": partial(peer, kind="AE", nets="conv"),
+}
+
+
+# the run
+
+
+def judge(line: Line, run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
+    """Draw as many rows as are held out, keep them, and return their figures."""
+    asked = run.y_held_out if line.conditional else len(run.held_out)
+    line.draw(asked[:100] if line.conditional else 100, run.seed)  # a first, slow call
+    drawn, seconds = timed(line.draw, asked, run.seed)
+    if len(drawn) != len(run.held_out):
+        raise SystemExit(f"{line.name} drew {len(drawn)} rows for {len(run.held_out)}")
+    samples = as_bytes(drawn)
+    keep_samples(line.name, run, samples)
+    back = line.reconstruct(run.held_out).reshape(run.held_out.shape)
+    found = {
+        "seconds": line.seconds,
+        "sample_seconds": seconds,
+        "squared_error": float(np.mean((back - run.held_out) ** 2)),
+        "extractors": {
+            seed: figures(
+                as_pixels(samples),
+                run.held_out,
+                features,
+                run.y_held_out if line.conditional else None,
+            )
+            | {
+                "reconstruction": float(
+                    frechet_distance(
+                        features(run.held_out), features(as_pixels(as_bytes(back)))
+                    )
+                )
+            }
+            for seed, features in extractors.items()
+        },
+    }
+    if line.conditional:
+        rows = as_pixels(as_bytes(line.draw(run.y, run.seed + 1)))
+        found["usefulness"] = usefulness(rows, run.y, run)
+    return found
+
+
+def judge_real(run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
+    """Return the figures of images that generators are fitted on."""
+    rng = np.random.default_rng(run.seed)
+    some = run.X[rng.permutation(len(run.X))[: len(run.held_out)]]
+    return {
+        "extractors": {
+            seed: figures(some, run.held_out, features)
+            for seed, features in extractors.items()
+        },
+        "usefulness": usefulness(run.X, run.y, run),
+    }
+
+
+def keep_samples(name: str, run: Run, samples: NDArray[np.uint8]) -> None:
+    folder = CACHE / f"samples_{run.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}.npy", samples)
+
+
+def run_of(options: argparse.Namespace, seed: int) -> Run:
+    splits = mnist_splits(options.data)
+    held = (splits.X_test, splits.y_test)
+    if options.tune:
+        held = (splits.X_tuning, splits.y_tuning)
+    n, n_held = (4000, 1000) if options.quick else (None, None)
+    share = 0.03 if options.quick else 1.0
+    return Run(
+        splits.X[:n], splits.y[:n], held[0][:n_held], held[1][:n_held], seed, share
+    )
+
+
+def report(file: str, found: dict[str, Any], tune: bool) -> None:
+    lines = [
+        "# Generators of MNIST",
+        "",
+        f"Samples beside the {'tuning' if tune else 'test'} images, in the features of "
+        f"{len(SEEDS)} classifiers; seeds {', '.join(found['runs'])}; "
+        f"{torch.get_num_threads()} threads. Medians, with the range over seeds and "
+        f"classifiers. R: Fréchet distance over that of {BASELINE}; empty where its "
+        f"autoencoder errs by more than {WORST_BASELINE}.",
+        "",
+        as_table(found["runs"], CONTESTANTS),
+        "",
+        "Accuracy on the same images after training on generated images with labels, "
+        "as many as there are real ones to learn from:",
+        "",
+        table_of_usefulness(found["runs"], CONTESTANTS),
+    ]
+    print("\n".join(lines))
+    write_text(f"{file}.md", "\n".join(lines))
+
+
+def main() -> None:
+    """Run contestants seed by seed, and store each line before the next."""
+    parser = options_for(__doc__, [REAL, *CONTESTANTS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--tune", action="store_true", help="never the test images")
+    options = parser.parse_args()
+    file = file_name("generators_tune" if options.tune else "generators", options.quick)
+    extractors = {
+        str(seed): extractor(seed, partial(mnist_splits, options.data))
+        for seed in SEEDS
+    }
+    for seed in options.seeds:
+        run = run_of(options, seed)
+        for name in options.only or [REAL, *CONTESTANTS]:
+            if name == REAL:
+                found = {name: judge_real(run, extractors)}
+            else:
+                print(f"seed {seed}, {name}: fit", flush=True)
+                lines = CONTESTANTS[name](name, run)
+                found = {line.name: judge(line, run, extractors) for line in lines}
+            print(f"seed {seed}, {found}", flush=True)
+            merge(file, {"runs": {str(seed): found}})
+    report(file, load(file), options.tune)
+
+
+if __name__ == "__main__":
+    main()
