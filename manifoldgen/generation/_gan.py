@@ -1,4 +1,4 @@
-"""The adversarial generator of rows: its program for the engine, and the estimator."""
+"""The adversarial generator of rows."""
 
 import copy
 import warnings
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import erf, erfinv
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -15,103 +16,19 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor, nn
 
-from .._random import torch_generator
+from .._random import draw_seed, torch_generator
 from .._validation import check_choice, check_int, check_real
 from ..exceptions import CollapseWarning
 from ..metrics import energy_distance
 from ..nn import MLP, Critic, map_rows
 from ..nn.losses import energy_distance as energy_distance_of_tensors
-from ..nn.losses import relativistic_loss
-from ..training import Batch, Outcome, Program, RunningAverage, make_optimizer
+from ..training import Outcome, make_optimizer
 from ._base import BaseGenerator
+from ._gan_program import PROBE_ROWS, GANProgram, HingeProgram, RelativisticProgram
 
-_PROBE_ROWS = 1024
+_LOSSES = ("relativistic", "hinge")
 _STEPS = (1000, 4000)
 _STEPS_PER_ROW = 4
-
-
-class GANProgram(Program):
-    """Relativistic pairs with zero-centred gradient penalties on both sides.
-
-    The critic D minimises ``E f(D(x) - D(G(z))) + gamma / 2 (R1 + R2)`` and the
-    generator ``E f(D(G(z)) - D(x))`` with ``f(t) = log(1 + exp(-t))``; R1 and R2 are
-    the mean squared input gradients of D at real and at generated rows.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        average: nn.Module,
-        critic: Critic,
-        optimizers: dict[str, torch.optim.Optimizer],
-        *,
-        n_noise: int,
-        gradient_penalty: float,
-        average_decay: float,
-        probe_noise: Tensor,
-    ) -> None:
-        super().__init__()
-        self.generator, self.average, self.critic = generator, average, critic
-        self.n_noise = n_noise
-        self.gradient_penalty = gradient_penalty
-        self.probe_noise = probe_noise
-        self.modules = {"generator": generator, "average": average, "critic": critic}
-        self.optimizers = optimizers
-        self._parameters = list(generator.parameters())
-        self._critic_parameters = list(critic.parameters())
-        running = RunningAverage(generator, average, average_decay)
-        self.averages = {"generator": running}
-
-    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Take one step of the critic and one of the generator on a batch."""
-        x, *labels = batch
-        n = len(x)
-        noise = torch.empty(2 * n, self.n_noise, device=x.device)
-        noise.normal_(generator=generator)
-        critic_loss = self._step_critic(x, noise[:n], labels)
-        generator_loss = self._step_generator(x, noise[n:], labels)
-        self.averages["generator"].update()
-        return {"loss": generator_loss, "critic_loss": critic_loss}
-
-    def _step_critic(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
-        with torch.no_grad():
-            fake = self.generator(torch.cat([noise, *labels], 1))
-            both = torch.cat(
-                [torch.cat([x, *labels], 1), torch.cat([fake, *labels], 1)]
-            )
-        value, gradient = self.critic.value_and_input_gradient(both)
-        # over as many real as generated rows, so this is R1 + R2
-        penalty = gradient[:, : x.shape[1]].square().sum() / len(x)
-        adversarial = relativistic_loss(value[: len(x)], value[len(x) :])
-        loss = adversarial + 0.5 * self.gradient_penalty * penalty
-        self._descend("critic", self._critic_parameters, loss)
-        return adversarial.detach()
-
-    def _step_generator(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
-        fake = self.generator(torch.cat([noise, *labels], 1))
-        with torch.no_grad():
-            real_value = self.critic(torch.cat([x, *labels], 1))
-        loss = relativistic_loss(self.critic(torch.cat([fake, *labels], 1)), real_value)
-        self._descend("generator", self._parameters, loss)
-        return loss.detach()
-
-    def _descend(self, name: str, parameters: Sequence[Tensor], loss: Tensor) -> None:
-        self.optimizers[name].zero_grad(set_to_none=False)
-        loss.backward(inputs=parameters)
-        self.optimizers[name].step()
-
-    def validate(self, rows: Batch) -> dict[str, Tensor]:
-        """Return the energy distance of held-out rows to samples, and its error."""
-        x, *labels = (tensor[:_PROBE_ROWS] for tensor in rows)
-        noise = self.probe_noise
-        repeated = [label.repeat(-(-len(noise) // len(x)), 1) for label in labels]
-        repeated = [label[: len(noise)] for label in repeated]
-        with torch.no_grad():
-            fake = self.average(torch.cat([noise, *repeated], 1))
-            distance, error = energy_distance_of_tensors(
-                torch.cat([x, *labels], 1), torch.cat([fake, *repeated], 1)
-            )
-        return {"loss": distance, "loss_error": error}
 
 
 class LatentGAN(BaseGenerator):
@@ -139,8 +56,22 @@ class LatentGAN(BaseGenerator):
     conditional : bool, default=False
         Learn p(x | y) of the discrete labels given to `fit`, two rows a class at
         least.
+    loss : {"relativistic", "hinge"}, default="relativistic"
+        The game: "relativistic" is that above, "hinge" is
+
+        .. math:: L_D = \mathrm{E} \max(0, 1 - D(x)) + \mathrm{E} \max(0, 1 + D(G(z))),
+                  \quad L_G = -\mathrm{E} D(G(z))
+
+        with a critic whose layers are divided by their largest singular values [2]_.
     gradient_penalty : float, default=0.5
-        Weight gamma of R1 and R2, for standardised columns.
+        Weight gamma of R1 and R2, for standardised columns. Of no effect in the hinge
+        game, where spectral normalisation takes its place.
+    truncation : float, default=None
+        Draw the noise of `sample` from normals that end at so many standard
+        deviations, > 0 [3]_: samples near the middle of what was learned, truer one by
+        one and less various together. About 2 leaves nearly all of the variety, 0.5
+        little. None draws from whole normals. `fit` does not look at it, so it may be
+        set afterwards.
     average_decay : float, default=0.999
         Weight of the past in the running average of the generator that is sampled
         from, in [0, 1).
@@ -184,11 +115,13 @@ class LatentGAN(BaseGenerator):
     generator_ : torch.nn.Module
         The averaged generator that the probe chose, on `device_`.
     critic_ : torch.nn.Module
-        The critic of the same epoch.
+        The critic of the same epoch; after the hinge game the largest singular value
+        of each of its weights is 1.
     history_ : History
-        Mean `loss` (of the generator) and `critic_loss`, in nats a pair,
-        `validation_loss` (energy distance on standardised columns) with its standard
-        error `validation_loss_error` of each epoch, and `seconds` since the start.
+        Mean `loss` (of the generator) and `critic_loss`, in nats a pair or, in the
+        hinge game, in units of the critic; `validation_loss` (energy distance on
+        standardised columns) with its standard error `validation_loss_error` of each
+        epoch, and `seconds` since the start.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose generator was kept, from 1.
     classes_ : ndarray of shape (n_classes,)
@@ -228,6 +161,12 @@ class LatentGAN(BaseGenerator):
     >>> gan = LatentGAN(max_epochs=20, random_state=0).fit(X)
     >>> gan.sample(3, random_state=0).shape
     (3, 2)
+
+    Truer samples, and fewer kinds of them, from the same fit:
+
+    >>> narrow = gan.set_params(truncation=0.5).sample(1000, random_state=0)
+    >>> bool((narrow.std(0) < 0.8 * X.std(0)).all())
+    True
     """
 
     _networks = ("generator_", "critic_")
@@ -240,7 +179,9 @@ class LatentGAN(BaseGenerator):
         n_noise: int | None = None,
         hidden_sizes: Sequence[int] = (128, 128),
         conditional: bool = False,
+        loss: Literal["relativistic", "hinge"] = "relativistic",
         gradient_penalty: float = 0.5,
+        truncation: float | None = None,
         average_decay: float = 0.999,
         learning_rate: float = 4e-3,
         schedule: str = "cosine",
@@ -261,7 +202,9 @@ class LatentGAN(BaseGenerator):
         self.n_noise = n_noise
         self.hidden_sizes = hidden_sizes
         self.conditional = conditional
+        self.loss = loss
         self.gradient_penalty = gradient_penalty
+        self.truncation = truncation
         self.average_decay = average_decay
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -311,15 +254,22 @@ class LatentGAN(BaseGenerator):
         codes: NDArray[np.int64] | None,
         rng: np.random.RandomState,
     ) -> NDArray[np.float32]:
-        inputs = rng.standard_normal((n_samples, self._n_noise)).astype(np.float32)
+        self._check_truncation()
+        inputs = truncated_normal((n_samples, self._n_noise), self.truncation, rng)
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
         return map_rows(self.generator_, inputs, self.device_)
 
+    def _check_truncation(self) -> None:
+        if self.truncation is not None:
+            check_real("truncation", self.truncation, 0.0, closed="neither")
+
     def _check_parameters(self) -> None:
         if self.n_noise is not None:
             check_int("n_noise", self.n_noise)
+        check_choice("loss", self.loss, _LOSSES)
         check_real("gradient_penalty", self.gradient_penalty, 0.0)
+        self._check_truncation()
         check_real("average_decay", self.average_decay, 0.0, 1.0, closed="left")
         check_choice("precision", self.precision, ("float32",))
         super()._check_parameters()
@@ -332,12 +282,12 @@ class LatentGAN(BaseGenerator):
 
     def _build_networks(self, seed: int) -> dict[str, nn.Module]:
         n_classes = self._n_classes
-        n_in, n_rows = self._noise_width() + n_classes, self.n_features_in_
+        n_in, width = self._noise_width() + n_classes, len(self._modelled)
         source = torch_generator(seed)
-        sizes = (n_in, *self.hidden_sizes, n_rows)
+        sizes = (n_in, *self.hidden_sizes, width)
         return {
             "generator_": MLP(sizes, "leaky_relu", generator=source),
-            "critic_": Critic(n_rows + n_classes, self.hidden_sizes, source),
+            "critic_": Critic(width + n_classes, self.hidden_sizes, source),
         }
 
     def _program(
@@ -353,21 +303,25 @@ class LatentGAN(BaseGenerator):
             )
             for name, module in (("generator", generator), ("critic", critic))
         }
-        return GANProgram(
-            generator,
-            copy.deepcopy(generator),
-            critic,
-            optimizers,
-            n_noise=self._noise_width(),
-            gradient_penalty=self.gradient_penalty,
-            average_decay=self.average_decay,
-            probe_noise=torch.tensor(noise, dtype=torch.float32, device=self.device_),
+        parts = generator, copy.deepcopy(generator), critic, optimizers
+        options: dict[str, Any] = {
+            "n_noise": self._noise_width(),
+            "average_decay": self.average_decay,
+            "probe_noise": torch.tensor(
+                noise, dtype=torch.float32, device=self.device_
+            ),
+        }
+        if self.loss == "hinge":
+            start = torch_generator(draw_seed(rng))
+            return HingeProgram(*parts, start=start, **options)
+        return RelativisticProgram(
+            *parts, gradient_penalty=self.gradient_penalty, **options
         )
 
     def _finish(
         self, program: GANProgram, outcome: Outcome, validation: list[Tensor] | None
     ) -> None:
-        self.generator_, self.critic_ = program.average, program.critic
+        self.generator_, self.critic_ = program.average, program.final_critic()
         self._n_noise = self._noise_width()
         if validation is not None and outcome.history.rows:
             self._warn_of_collapse(outcome.history["validation_loss"], validation)
@@ -376,10 +330,10 @@ class LatentGAN(BaseGenerator):
         self, probe: NDArray[np.float64], validation: list[Tensor]
     ) -> None:
         """Compare the best probe with that of one Gaussian, moments as in training."""
-        x, *labels = (tensor[:_PROBE_ROWS] for tensor in validation)
-        gaussian = torch.empty(_PROBE_ROWS, x.shape[1], device=x.device)
+        x, *labels = (tensor[:PROBE_ROWS] for tensor in validation)
+        gaussian = torch.empty(PROBE_ROWS, x.shape[1], device=x.device)
         gaussian.normal_(generator=torch_generator(0, self.device_))
-        cycle = torch.arange(_PROBE_ROWS, device=x.device) % len(x)
+        cycle = torch.arange(PROBE_ROWS, device=x.device) % len(x)
         bound = float(
             energy_distance_of_tensors(
                 torch.cat([x, *labels], 1),
@@ -395,3 +349,17 @@ class LatentGAN(BaseGenerator):
                 CollapseWarning,
                 stacklevel=4,
             )
+
+
+def truncated_normal(
+    shape: tuple[int, ...], truncation: float | None, rng: np.random.RandomState
+) -> NDArray[np.float32]:
+    """Return normal noise, within `truncation` standard deviations where given.
+
+    One uniform is drawn for each truncated entry, whatever it is.
+    """
+    if truncation is None:
+        return rng.standard_normal(shape).astype(np.float32)
+    share = erf(truncation / np.sqrt(2.0))
+    noise = np.sqrt(2.0) * erfinv(share * rng.uniform(-1.0, 1.0, shape))
+    return np.clip(noise, -truncation, truncation).astype(np.float32)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
+from scipy.stats import kstest, norm, truncnorm, uniform
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import softplus
@@ -17,9 +18,20 @@ from torch.nn.functional import softplus
 from manifoldgen import LatentGAN
 from manifoldgen.base import warn_unconverged
 from manifoldgen.exceptions import CollapseWarning, TrainingDivergedError
-from manifoldgen.generation._gan import GANProgram
+from manifoldgen.generation._gan import truncated_normal
+from manifoldgen.generation._gan_program import (
+    GANProgram,
+    HingeProgram,
+    RelativisticProgram,
+)
 from manifoldgen.nn import MLP, Critic
-from manifoldgen.training import SCHEDULES, History, Outcome, make_optimizer
+from manifoldgen.training import (
+    SCHEDULES,
+    Checkpoint,
+    History,
+    Outcome,
+    make_optimizer,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -30,6 +42,7 @@ RNG = np.random.RandomState(0)
 X = RNG.standard_normal((120, 3)) * [1.0, 5.0, 0.1] + [0.0, 10.0, -1.0]
 X.setflags(write=False)
 Y = np.arange(120) % 3
+LOSSES = ["relativistic", "hinge"]
 
 
 def small(**changes):
@@ -53,16 +66,18 @@ def same(one, other):
 # -------------------------------------------------------------------------- the steps
 
 
-def program_of(n_labels, decay=0.9, rate=0.1, gamma=0.7):
-    def stream(seed):
-        return torch.Generator().manual_seed(seed)
+def stream(seed):
+    return torch.Generator().manual_seed(seed)
 
+
+def program_of(n_labels, decay=0.9, rate=0.1, game=RelativisticProgram, **options):
     generator = MLP((2 + n_labels, 5, 3), "leaky_relu", generator=stream(0)).double()
     critic = Critic(3 + n_labels, (6, 4), stream(1)).double()
     for network in (generator, critic):
         for p in network.parameters():
             p.data += 0.1 * torch.randn(p.shape, dtype=p.dtype, generator=stream(2))
-    return GANProgram(
+    options = options or {"gradient_penalty": 0.7}
+    return game(
         generator,
         copy.deepcopy(generator),
         critic,
@@ -71,9 +86,9 @@ def program_of(n_labels, decay=0.9, rate=0.1, gamma=0.7):
             "critic": make_optimizer("sgd", critic.parameters(), rate),
         },
         n_noise=2,
-        gradient_penalty=gamma,
         average_decay=decay,
         probe_noise=torch.randn(64, 2, dtype=torch.float64, generator=stream(3)),
+        **options,
     )
 
 
@@ -81,27 +96,30 @@ def f(t):
     return softplus(-t)
 
 
+def batch_of(n_labels, n=7):
+    x = torch.randn(n, 3, dtype=torch.float64, generator=stream(4))
+    labels = torch.eye(2, dtype=torch.float64)[torch.arange(n) % 2][:, :n_labels]
+    return x, labels, (x, labels) if n_labels else (x,)
+
+
+def descended(network, loss):
+    slopes = torch.autograd.grad(loss, list(network.parameters()))
+    for p, slope in zip(network.parameters(), slopes, strict=True):
+        p.data -= 0.1 * 1.9 * slope  # the first step of Nesterov's momentum
+
+
 @pytest.mark.parametrize("n_labels", [0, 2])
-def test_a_step_is_that_of_the_paper_by_autograd(n_labels):
+def test_a_relativistic_step_is_that_of_the_paper_by_autograd(n_labels):
     program = program_of(n_labels)
-    x = torch.randn(
-        7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
-    )
-    labels = torch.eye(2, dtype=torch.float64)[torch.arange(7) % 2][:, :n_labels]
+    x, labels, batch = batch_of(n_labels)
     G, D = copy.deepcopy(program.generator), copy.deepcopy(program.critic)
-    noise = torch.empty(14, 2).normal_(generator=torch.Generator().manual_seed(5))
-    noise = noise.double()
+    noise = torch.empty(14, 2, dtype=torch.float64).normal_(generator=stream(5))
 
     def penalty(rows):
         rows = rows.detach().requires_grad_(True)
         value = D(torch.cat([rows, labels], 1)).sum()
         (slope,) = torch.autograd.grad(value, rows, create_graph=True)
         return slope.square().sum(1).mean()
-
-    def descended(network, loss):
-        slopes = torch.autograd.grad(loss, list(network.parameters()))
-        for p, slope in zip(network.parameters(), slopes, strict=True):
-            p.data -= 0.1 * 1.9 * slope  # the first step of Nesterov's momentum
 
     fake = G(torch.cat([noise[:7], labels], 1)).detach()
     real_value = D(torch.cat([x, labels], 1))
@@ -112,8 +130,7 @@ def test_a_step_is_that_of_the_paper_by_autograd(n_labels):
     loss = f(fake_value - D(torch.cat([x, labels], 1))).mean()
     descended(G, loss)
 
-    batch = (x, labels) if n_labels else (x,)
-    stepped = step_in_double(program, batch)
+    stepped = program.step(batch, stream(5))
     assert float(stepped["critic_loss"]) == pytest.approx(adversarial.item(), rel=1e-9)
     assert float(stepped["loss"]) == pytest.approx(loss.item(), rel=1e-9)
     for mine, theirs in ((program.critic, D), (program.generator, G)):
@@ -121,17 +138,50 @@ def test_a_step_is_that_of_the_paper_by_autograd(n_labels):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
-def step_in_double(program, batch):
-    """Take a step whose noise, drawn in float32, is widened for the networks."""
-    for network in (program.generator, program.critic):
-        network.register_forward_pre_hook(lambda module, args: args[0].double())
-    return program.step(batch, torch.Generator().manual_seed(5))
+@pytest.mark.parametrize("n_labels", [0, 2])
+def test_a_hinge_step_is_that_of_the_papers_by_autograd(n_labels):
+    program = program_of(n_labels, game=HingeProgram, start=stream(6))
+    x, labels, batch = batch_of(n_labels)
+    G, D = copy.deepcopy(program.generator), copy.deepcopy(program.critic)
+    noise = torch.empty(14, 2, dtype=torch.float64).normal_(generator=stream(5))
+    left = [D.get_buffer(f"left_{i}") for i in range(3)]
+
+    def value(rows):
+        """Miyato et al., Algorithm 1: sigma = u^T W v, where u and v are constants."""
+        out = torch.cat([rows, labels], 1)
+        for place, (layer, u) in enumerate(zip(D.layers, left, strict=True)):
+            W = layer.weight
+            v = (W.t() @ u).detach()
+            out = out @ W.t() / (u @ W @ (v / v.norm())) + layer.bias
+            if place < 2:
+                out = torch.where(out > 0, out, 0.2 * out)
+        return out[:, 0]
+
+    for place, layer in enumerate(D.layers):  # one iteration a step
+        right = layer.weight.detach().t() @ left[place]
+        up = layer.weight.detach() @ (right / right.norm())
+        left[place] = up / up.norm()
+    fake = G(torch.cat([noise[:7], labels], 1)).detach()
+    critic_loss = (1 - value(x)).clamp_min(0).mean()
+    critic_loss = critic_loss + (1 + value(fake)).clamp_min(0).mean()
+    descended(D, critic_loss)
+    loss = -value(G(torch.cat([noise[7:], labels], 1))).mean()
+    descended(G, loss)
+
+    stepped = program.step(batch, stream(5))
+    assert float(stepped["critic_loss"]) == pytest.approx(critic_loss.item(), rel=1e-9)
+    assert float(stepped["loss"]) == pytest.approx(loss.item(), rel=1e-9)
+    for mine, theirs in ((program.critic, D), (program.generator, G)):
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+    for mine, u in zip(program.critic.buffers(), left, strict=True):
+        torch.testing.assert_close(mine, u, rtol=1e-12, atol=1e-12)
 
 
 def test_the_average_follows_the_generator():
     program = program_of(0, decay=0.5)
     before = [p.clone() for p in program.average.parameters()]
-    step_in_double(program, (torch.zeros(4, 3, dtype=torch.float64),))
+    program.step((torch.zeros(4, 3, dtype=torch.float64),), stream(5))
     past = 1 / 11  # min(decay, 1 / (1 + 10))
     for start, live, average in zip(
         before,
@@ -238,17 +288,116 @@ def test_score_with_labels_draws_by_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_ring_of_eight_gaussians_is_learned_whole(seed):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_ring_of_eight_gaussians_is_learned_whole(loss, seed):
     rng = np.random.RandomState(seed)
     angles = np.arange(8) * np.pi / 4
     centres = 4 * np.column_stack([np.cos(angles), np.sin(angles)])
     rows = centres[rng.randint(8, size=2000)] + 0.3 * rng.standard_normal((2000, 2))
-    drawn = LatentGAN(random_state=seed).fit(rows).sample(4000, random_state=seed)
+    gan = LatentGAN(loss=loss, random_state=seed).fit(rows)
+    drawn = gan.sample(4000, random_state=seed)
     distances = cdist(drawn, centres)
     shares = np.bincount(distances.argmin(1), minlength=8) / 4000
     # every mode with half its share at least, and most samples at one of them
     assert shares.min() > 1 / 16
     assert (distances.min(1) < 4 * 0.3).mean() > 0.8
+
+
+# -------------------------------------------------------------------- the hinge game
+
+
+def test_the_fitted_critic_stretches_nothing():
+    gan = small(loss="hinge", hidden_sizes=(16, 8), max_epochs=20).fit(X)
+    for layer in gan.critic_.layers:
+        values = np.linalg.svd(layer.weight.double().numpy(), compute_uv=False)
+        assert values[0] == pytest.approx(1.0, rel=1e-6)
+    rows = torch.randn(200, 3, generator=stream(0))
+    _, gradient = gan.critic_.value_and_input_gradient(rows)
+    assert float(gradient.norm(dim=1).max()) <= 1 + 1e-5
+
+
+def test_the_hinge_game_takes_no_gradient_penalty():
+    one, other = (
+        small(loss="hinge", gradient_penalty=gamma).fit(X) for gamma in (0.0, 9.0)
+    )
+    assert same(weights_of(one), weights_of(other))
+    assert not same(weights_of(one), weights_of(small().fit(X)))
+
+
+def test_a_game_goes_on_as_the_other():
+    gan = small(loss="hinge").fit(X).set_params(loss="relativistic", warm_start=True)
+    before = weights_of(gan)
+    gan.set_params(max_epochs=1, learning_rate=1e-9).fit(X)
+    for a, b in zip(before, weights_of(gan), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_a_hinge_game_that_was_stopped_ends_as_if_it_had_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    straight = small(loss="hinge", max_epochs=6).fit(X)
+    gan = small(loss="hinge", max_epochs=6, checkpoint=tmp_path)
+    with pytest.raises(RuntimeError, match="stop"):
+        gan.set_params(callbacks=stop_at(4, RuntimeError("stop"))).fit(X)
+    seen = []
+    gan.set_params(callbacks=[lambda row: seen.append(row["epoch"])]).fit(X)
+    assert seen == [4, 5, 6]
+    assert same(weights_of(gan), weights_of(straight))
+    assert_array_equal(gan.history_["critic_loss"], straight.history_["critic_loss"])
+
+
+# ------------------------------------------------------------------------- truncation
+
+
+def test_truncated_noise_has_the_law_of_scipy():
+    for truncation in (0.3, 1.0, 2.5):
+        noise = truncated_normal((2000, 5), truncation, np.random.RandomState(0))
+        assert noise.dtype == np.float32
+        assert np.abs(noise).max() <= np.float32(truncation)
+        law = truncnorm(-truncation, truncation)
+        assert kstest(noise.ravel(), law.cdf).pvalue > 0.01
+        assert noise.std() == pytest.approx(law.std(), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("truncation", "law"), [(1e-8, uniform(-1e-8, 2e-8)), (40.0, norm), (1e300, norm)]
+)
+def test_truncation_to_nearly_nothing_and_to_nearly_all(truncation, law):
+    noise = truncated_normal((4000, 1), truncation, np.random.RandomState(0))
+    assert np.isfinite(noise).all()
+    assert kstest(noise.ravel(), law.cdf).pvalue > 0.01
+
+
+def test_the_noise_of_a_row_does_not_depend_on_how_many_are_drawn():
+    few, many = (
+        truncated_normal((n, 3), 1.0, np.random.RandomState(2)) for n in (4, 900)
+    )
+    assert_array_equal(few, many[:4])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_truncation_narrows_the_samples_at_once(loss):
+    gan = small(max_epochs=60, loss=loss).fit(X)
+    whole = gan.sample(2000, random_state=0)
+    before = weights_of(gan)
+    spreads = []
+    for truncation in (0.1, 0.7, 3.0):
+        gan.set_params(truncation=truncation)
+        spreads.append(gan.sample(2000, random_state=0).std(0))
+        assert_array_equal(
+            gan.sample(7, random_state=0), gan.sample(2000, random_state=0)[:7]
+        )
+    assert (np.diff(spreads, axis=0) > 0).all()
+    assert_allclose(spreads[-1], whole.std(0), rtol=0.1)
+    assert_array_equal(
+        gan.set_params(truncation=None).sample(2000, random_state=0), whole
+    )
+    assert same(before, weights_of(gan))
+    with pytest.raises(ValueError, match=r"truncation must be a number in \(0, inf\)"):
+        gan.set_params(truncation=-1.0).sample(3)
+
+
+def test_fit_does_not_look_at_truncation():
+    assert same(weights_of(small(truncation=0.2).fit(X)), weights_of(small().fit(X)))
 
 
 # ----------------------------------------------------------------------------- labels
@@ -261,12 +410,19 @@ def blobs(n=300, seed=0):
     return centres[codes] + rng.standard_normal((n, 2)), codes
 
 
-@pytest.mark.parametrize("names", [np.arange(3) * 10, np.array(["a", "bc", "z"])])
-def test_samples_obey_their_labels(names):
+@pytest.mark.parametrize(
+    ("names", "loss"),
+    [
+        (np.arange(3) * 10, "relativistic"),
+        (np.array(["a", "bc", "z"]), "relativistic"),
+        (np.arange(3) * 10, "hinge"),
+    ],
+)
+def test_samples_obey_their_labels(names, loss):
     rows, codes = blobs()
     labels = names[codes]
     gan = LatentGAN(hidden_sizes=(32, 32), conditional=True, random_state=0)
-    gan.set_params(max_epochs=100).fit(rows, labels)
+    gan.set_params(max_epochs=100, loss=loss).fit(rows, labels)
     assert_array_equal(gan.classes_, names)
     judge = KNeighborsClassifier(15).fit(rows, labels)
     wanted = np.repeat(names, 200)
@@ -398,8 +554,9 @@ def test_a_collapsed_generator_is_reported():
 
 
 @pytest.mark.filterwarnings("error::manifoldgen.exceptions.CollapseWarning")
-def test_a_sound_generator_is_not():
-    small(max_epochs=150, hidden_sizes=(32,)).fit(X)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_sound_generator_is_not(loss):
+    small(max_epochs=150, hidden_sizes=(32,), loss=loss).fit(X)
 
 
 def test_without_validation_there_is_no_probe():
@@ -415,8 +572,9 @@ def test_every_schedule_trains(schedule):
     assert np.isfinite(small(schedule=schedule).fit(X).score(X))
 
 
-def test_a_warm_start_goes_on():
-    gan = small(max_epochs=40).fit(X)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_warm_start_goes_on(loss):
+    gan = small(max_epochs=40, loss=loss).fit(X)
     before = weights_of(gan)
     gan.set_params(warm_start=True, max_epochs=1, learning_rate=1e-9).fit(X + 1)
     for a, b in zip(before, weights_of(gan), strict=True):
@@ -436,7 +594,7 @@ def test_an_outlier_does_not_look_like_divergence():
         assert np.isfinite(gan.sample(100)).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"conditional": True}])
+@pytest.mark.parametrize("changes", [{}, {"conditional": True}, {"loss": "hinge"}])
 def test_a_learning_rate_of_a_million(changes):
     gan = small(**changes).fit(X, Y)
     gan.set_params(learning_rate=1e6)
@@ -542,8 +700,13 @@ INVALID = [
     ("hidden_sizes", (0,), ValueError),
     ("hidden_sizes", 8, TypeError),
     ("conditional", "yes", TypeError),
+    ("loss", "wasserstein", ValueError),
+    ("loss", None, ValueError),
     ("gradient_penalty", -1.0, ValueError),
     ("gradient_penalty", None, TypeError),
+    ("truncation", 0.0, ValueError),
+    ("truncation", np.inf, ValueError),
+    ("truncation", "1", TypeError),
     ("average_decay", 1.0, ValueError),
     ("average_decay", -0.1, ValueError),
     ("learning_rate", 0.0, ValueError),

@@ -1,0 +1,188 @@
+"""What an adversarial pair is to the engine: one step, two games."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..nn import MLP, Critic, ExplicitPasses, SpectralCritic
+from ..nn.losses import energy_distance, hinge_loss, relativistic_loss
+from ..training import Batch, Program, RunningAverage
+
+PROBE_ROWS = 1024
+
+
+class GANProgram(Program):
+    """One step of the critic D and one of the generator G on each batch.
+
+    A batch is rows and, where conditional, their one-hot labels, which both networks
+    get beside their input. A subclass says what D and G descend.
+
+    Parameters
+    ----------
+    generator, average : MLP
+        G, and one of the same shapes for its running average.
+    critic : Critic
+    optimizers : dict of str to torch.optim.Optimizer
+        "generator" and "critic", from `make_optimizer`.
+    n_noise : int
+        Width of the noise.
+    average_decay : float
+        Weight of the past in the running average.
+    probe_noise : Tensor of shape (n, n_noise)
+        Noise of the samples that are compared with held-out rows.
+    """
+
+    def __init__(
+        self,
+        generator: MLP,
+        average: MLP,
+        critic: Critic,
+        optimizers: dict[str, torch.optim.Optimizer],
+        *,
+        n_noise: int,
+        average_decay: float,
+        probe_noise: Tensor,
+    ) -> None:
+        super().__init__()
+        self.generator, self.average, self.critic = generator, average, critic
+        self.n_noise = n_noise
+        self.probe_noise = probe_noise
+        self.modules = {"generator": generator, "average": average, "critic": critic}
+        self.optimizers = optimizers
+        self._passes = ExplicitPasses(generator)
+        self._critic_parameters = list(critic.parameters())
+        running = RunningAverage(generator, average, average_decay)
+        self.averages = {"generator": running}
+
+    @abstractmethod
+    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
+        """Return what D descends on `n` real rows above as many generated ones.
+
+        The second scalar is what is reported. Labels follow the `width` columns.
+        """
+
+    @abstractmethod
+    def _generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what G descends, and its slopes at the values `fake`.
+
+        `real` are the rows, with labels, that the generated ones were drawn beside.
+        """
+
+    def final_critic(self) -> Critic:
+        """Return the critic that is left after training."""
+        return self.critic
+
+    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take one step of the critic and one of the generator on a batch."""
+        x, *labels = batch
+        n = len(x)
+        noise = torch.empty(2 * n, self.n_noise, dtype=x.dtype, device=x.device)
+        noise.normal_(generator=generator)
+        critic_loss = self._step_critic(x, noise[:n], labels)
+        generator_loss = self._step_generator(x, noise[n:], labels)
+        self.averages["generator"].update()
+        return {"loss": generator_loss, "critic_loss": critic_loss}
+
+    def _step_critic(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        with torch.no_grad():
+            fake = self.generator(torch.cat([noise, *labels], 1))
+        both = torch.cat([torch.cat([x, *labels], 1), torch.cat([fake, *labels], 1)])
+        loss, reported = self._critic_losses(both, len(x), x.shape[1])
+        self.optimizers["critic"].zero_grad(set_to_none=False)
+        loss.backward(inputs=self._critic_parameters)
+        self.optimizers["critic"].step()
+        return reported.detach()
+
+    @torch.no_grad()
+    def _step_generator(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        fake, trace = self._passes.forward(torch.cat([noise, *labels], 1))
+        value, gradient = self.critic.value_and_input_gradient(
+            torch.cat([fake, *labels], 1)
+        )
+        loss, slope = self._generator_loss(value, torch.cat([x, *labels], 1))
+        to_rows = slope[:, None] * gradient[:, : x.shape[1]]
+        self._passes.backward(to_rows, trace, to_input=False)
+        self.optimizers["generator"].step()
+        return loss
+
+    def validate(self, rows: Batch) -> dict[str, Tensor]:
+        """Return the energy distance of held-out rows to samples, and its error."""
+        x, *labels = (tensor[:PROBE_ROWS] for tensor in rows)
+        noise = self.probe_noise
+        repeated = [label.repeat(-(-len(noise) // len(x)), 1) for label in labels]
+        repeated = [label[: len(noise)] for label in repeated]
+        with torch.no_grad():
+            fake = self.average(torch.cat([noise, *repeated], 1))
+            distance, error = energy_distance(
+                torch.cat([x, *labels], 1), torch.cat([fake, *repeated], 1)
+            )
+        return {"loss": distance, "loss_error": error}
+
+
+class RelativisticProgram(GANProgram):
+    """Relativistic pairs with zero-centred gradient penalties on both sides.
+
+    The critic D minimises ``E f(D(x) - D(G(z))) + gamma / 2 (R1 + R2)`` and the
+    generator ``E f(D(G(z)) - D(x))`` with ``f(t) = log(1 + exp(-t))``; R1 and R2 are
+    the mean squared input gradients of D at real and at generated rows.
+    """
+
+    def __init__(self, *networks: Any, gradient_penalty: float, **options: Any) -> None:
+        super().__init__(*networks, **options)
+        self.gradient_penalty = gradient_penalty
+
+    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
+        value, gradient = self.critic.value_and_input_gradient(both)
+        # over as many real as generated rows, so this is R1 + R2
+        penalty = gradient[:, :width].square().sum() / n
+        adversarial = relativistic_loss(value[:n], value[n:])
+        return adversarial + 0.5 * self.gradient_penalty * penalty, adversarial
+
+    def _generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        real_value = self.critic(real)
+        slope = torch.sigmoid(real_value - fake).div_(-len(fake))
+        return relativistic_loss(fake, real_value), slope
+
+
+class HingeProgram(GANProgram):
+    """The hinge game, whose critic is bounded by spectral normalisation.
+
+    The critic D minimises ``E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))`` and the
+    generator ``-E D(G(z))``. No layer of D stretches a distance.
+
+    Parameters
+    ----------
+    start : torch.Generator
+        Where the vectors of the power iteration are drawn from, on the CPU.
+    """
+
+    critic: SpectralCritic
+
+    def __init__(
+        self,
+        generator: MLP,
+        average: MLP,
+        critic: Critic,
+        *others: Any,
+        start: torch.Generator,
+        **options: Any,
+    ) -> None:
+        spectral = SpectralCritic(critic, start)
+        super().__init__(generator, average, spectral, *others, **options)
+        self._plain = critic
+
+    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
+        self.critic.iterate()
+        value = self.critic(both)
+        loss = hinge_loss(value[:n], value[n:])
+        return loss, loss
+
+    def _generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        return -fake.mean(), torch.full_like(fake, -1.0 / len(fake))
+
+    def final_critic(self) -> Critic:
+        """Return the plain critic, its layers over their exact singular values."""
+        self.critic.settle()
+        return self._plain.eval()
