@@ -119,6 +119,7 @@ MANIFOLDS = {**AUTOENCODERS, **MAPS}
 GENERATORS = {
     "gan": LatentGAN(hidden_sizes=(16, 16), **SMALL),
     "conditional gan": LatentGAN(hidden_sizes=(16,), conditional=True, **SMALL),
+    "hinge gan": LatentGAN(hidden_sizes=(16,), loss="hinge", truncation=2.0, **SMALL),
 }
 SCORERS = {
     "mahalanobis": MahalanobisScorer(random_state=0),
