@@ -31,18 +31,23 @@ _HOMES = {
     "UMAPManifold": "manifold",
     "attribute_direction": "latent",
     "call_last": "pipeline",
+    "classifier_two_sample_test": "metrics",
     "continuity": "metrics",
     "coranking_curve": "metrics",
     "embedding_scorer": "model_selection",
     "energy_distance": "metrics",
+    "frechet_distance": "metrics",
+    "frechet_distance_limit": "metrics",
     "generation_scorer": "model_selection",
     "interpolate": "latent",
     "interpolate_latents": "latent",
     "intrinsic_dimension": "metrics",
+    "kernel_distance": "metrics",
     "latent_arithmetic": "latent",
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
     "membership_auc": "metrics",
+    "mode_coverage": "metrics",
     "nearest_neighbors": "neighbors",
     "nearest_real": "latent",
     "neighbor_label_accuracy": "metrics",
@@ -55,6 +60,8 @@ _HOMES = {
     "shepard_correlation": "metrics",
     "shepard_pairs": "metrics",
     "shift_attribute": "latent",
+    "sliced_wasserstein": "metrics",
+    "train_on_synthetic": "metrics",
     "triplet_accuracy": "metrics",
     "trustworthiness": "metrics",
 }
@@ -88,11 +95,16 @@ if TYPE_CHECKING:
     from .manifold import NeighborManifold as NeighborManifold
     from .manifold import TSNEManifold as TSNEManifold
     from .manifold import UMAPManifold as UMAPManifold
+    from .metrics import classifier_two_sample_test as classifier_two_sample_test
     from .metrics import continuity as continuity
     from .metrics import coranking_curve as coranking_curve
     from .metrics import energy_distance as energy_distance
+    from .metrics import frechet_distance as frechet_distance
+    from .metrics import frechet_distance_limit as frechet_distance_limit
     from .metrics import intrinsic_dimension as intrinsic_dimension
+    from .metrics import kernel_distance as kernel_distance
     from .metrics import membership_auc as membership_auc
+    from .metrics import mode_coverage as mode_coverage
     from .metrics import neighbor_label_accuracy as neighbor_label_accuracy
     from .metrics import neighbor_recall as neighbor_recall
     from .metrics import (
@@ -101,6 +113,8 @@ if TYPE_CHECKING:
     from .metrics import round_trip_error as round_trip_error
     from .metrics import shepard_correlation as shepard_correlation
     from .metrics import shepard_pairs as shepard_pairs
+    from .metrics import sliced_wasserstein as sliced_wasserstein
+    from .metrics import train_on_synthetic as train_on_synthetic
     from .metrics import triplet_accuracy as triplet_accuracy
     from .metrics import trustworthiness as trustworthiness
     from .model_selection import embedding_scorer as embedding_scorer
