@@ -14,6 +14,8 @@ _HOMES = {
     "AutoencoderManifold": "manifold",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
+    "GenerationReport": "report",
+    "GenerationReportDisplay": "plotting",
     "GenerativePipeline": "pipeline",
     "LatentGAN": "generation",
     "LatentGridDisplay": "plotting",
@@ -36,6 +38,7 @@ _HOMES = {
     "coranking_curve": "metrics",
     "embedding_scorer": "model_selection",
     "energy_distance": "metrics",
+    "evaluate_generator": "report",
     "frechet_distance": "metrics",
     "frechet_distance_limit": "metrics",
     "generation_scorer": "model_selection",
@@ -131,6 +134,7 @@ if TYPE_CHECKING:
     from .pipeline import make_generative_pipeline as make_generative_pipeline
     from .pipeline import sample_from as sample_from
     from .plotting import EmbeddingDisplay as EmbeddingDisplay
+    from .plotting import GenerationReportDisplay as GenerationReportDisplay
     from .plotting import LatentGridDisplay as LatentGridDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
@@ -138,3 +142,5 @@ if TYPE_CHECKING:
     from .plotting import ShepardDisplay as ShepardDisplay
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay
     from .plotting import TraversalDisplay as TraversalDisplay
+    from .report import GenerationReport as GenerationReport
+    from .report import evaluate_generator as evaluate_generator

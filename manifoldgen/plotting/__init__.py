@@ -1,6 +1,7 @@
 """Displays: pictures of arrays and of fitted estimators."""
 
 from ._embedding import EmbeddingDisplay
+from ._generation_report import GenerationReportDisplay
 from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
@@ -10,6 +11,7 @@ from ._traversal import TraversalDisplay
 
 __all__ = [
     "EmbeddingDisplay",
+    "GenerationReportDisplay",
     "LatentGridDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",

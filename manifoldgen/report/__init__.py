@@ -2,13 +2,17 @@
 
 from ._detection import corrupted_rows, detection_report
 from ._embedding import embedding_report
+from ._evaluate import evaluate_generator
 from ._generation import generation_report
+from ._generation_report import GenerationReport
 from ._search import search_report
 
 __all__ = [
+    "GenerationReport",
     "corrupted_rows",
     "detection_report",
     "embedding_report",
+    "evaluate_generator",
     "generation_report",
     "search_report",
 ]
