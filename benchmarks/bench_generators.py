@@ -65,7 +65,11 @@ from manifoldgen.metrics import frechet_distance
 SECONDS = 360.0  # of a manifold and a generator, or of a model and its sampler
 EXTRA_SECONDS = 120.0  # of training on, jointly or not
 MIXTURE_SHARE, FLOW_SHARE = 0.05, 1 / 3  # of the seconds: pythae's samplers
-N_STEPS, FEW_STEPS = 30, 4
+REFLOW_EPOCHS = 10
+DRAWS_AFTER_REFLOW = {
+    "30 steps": {"n_steps": 30, "solver": "heun"},
+    "4 steps": {"n_steps": 4, "solver": "euler"},
+}
 MANIFOLDS: dict[str, dict[str, Any]] = {
     "mlp 16": {
         "n_components": 16,
@@ -233,23 +237,26 @@ def new_generator(kind: str, run: Run, seconds: float, **parameters: Any) -> Any
 
 
 def staged(
-    name: str, run: Run, kind: str, steps: tuple[int, ...] = (), **parameters: Any
+    name: str,
+    run: Run,
+    kind: str,
+    draws: dict[str, dict[str, Any]] | None = None,
+    **parameters: Any,
 ) -> list[Line]:
     """Fit a generator on latents of the best manifold, in the time that is left.
 
-    `steps` are numbers of steps to draw with; one fit serves them all.
+    `draws` are parameters to draw with, by what to call the line; one fit serves all.
     """
     manifold, before = manifold_of(run, BEST)
     Z = manifold.transform(run.X)
     generator = new_generator(kind, run, run.share * SECONDS - before, **parameters)
     conditional = parameters.get("conditional", False)
-    y = run.y if conditional else None
-    _, seconds = timed(generator.fit, Z, y)
+    _, seconds = timed(generator.fit, Z, run.y if conditional else None)
     spent = {"manifold": before, "generator": seconds}
     line = partial(decoded, name, manifold, generator, spent, conditional)
-    if not steps:
+    if draws is None:
         return [line()]
-    return [line(n_steps=n)._replace(name=f"{name}, {n} steps") for n in steps]
+    return [line(**how)._replace(name=f"{name}, {it}") for it, how in draws.items()]
 
 
 def joint(name: str, run: Run) -> list[Line]:
@@ -314,7 +321,10 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
         staged, kind="LatentFlowMatching", conditional=True
     ),
     "LatentFlowMatching, reflow": partial(
-        staged, kind="LatentFlowMatching", steps=(N_STEPS, FEW_STEPS), reflow=True
+        staged,
+        kind="LatentFlowMatching",
+        draws=DRAWS_AFTER_REFLOW,
+        reflow_epochs=REFLOW_EPOCHS,
     ),
     "staged, trained on": trained_on,
     "JointGenerator": joint,
@@ -334,7 +344,8 @@ def judge(line: Line, run: Run, extractors: dict[str, Extractor]) -> dict[str, A
     if len(drawn) != len(run.held_out):
         raise SystemExit(f"{line.name} drew {len(drawn)} rows for {len(run.held_out)}")
     samples = as_bytes(drawn)
-    keep_samples(line.name, run, samples)
+    if run.share == 1.0:
+        keep_samples(line.name, run, samples)
     back = line.reconstruct(run.held_out).reshape(run.held_out.shape)
     found = {
         "seconds": line.seconds,
