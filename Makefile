@@ -36,6 +36,8 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_tables.py
 	$(BIN)/python benchmarks/bench_embedding_metrics.py
 	$(BIN)/python benchmarks/bench_generation_from_maps.py
+	$(BIN)/python benchmarks/bench_generators.py
+	$(BIN)/python benchmarks/bench_generators_table.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
