@@ -4,6 +4,7 @@ from ._arithmetic import latent_arithmetic, mean_latents
 from ._attributes import (
     AttributeDirection,
     attribute_direction,
+    direction_of_latents,
     shift_attribute,
     shifted_latents,
     step_of,
@@ -21,6 +22,7 @@ __all__ = [
     "AttributeDirection",
     "attribute_direction",
     "coordinates",
+    "direction_of_latents",
     "interpolate",
     "interpolate_latents",
     "invertible_part",

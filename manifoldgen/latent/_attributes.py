@@ -183,21 +183,8 @@ def attribute_direction(
     >>> bool((benign[:, 0] < X[:3, 0]).all())  # of a smaller radius
     True
     """
-    check_choice("method", method, ("mean", "discriminant"))
-    check_choice("target", target, ("auto", "class", "number"))
-    part = invertible_part(manifold)
-    Z = latents_of_rows(part, X)
-    attribute, classes = _check_attribute(y, len(Z), target)
-    total = moments(Z)
-    if classes is None:
-        covariances = _covariance_with_number(Z, total.mean, attribute)[None]
-    else:
-        covariances = _covariances_with_classes(Z, attribute, len(classes))
-    gradients = covariances
-    if method == "discriminant":
-        gradients = covariances @ _inverse_covariance(total)
-    spread = np.std(attribute) if classes is None else _spreads(attribute, len(classes))
-    return _as_directions(gradients, covariances / spread, total, classes)
+    Z = latents_of_rows(invertible_part(manifold), X)
+    return direction_of_latents(Z, y, method, target)
 
 
 def shift_attribute(
@@ -255,6 +242,25 @@ def shift_attribute(
     rows = np.asarray(part.inverse_transform(latents.reshape(-1, Z.shape[1])))
     rows = rows.reshape(*latents.shape[:2], *rows.shape[1:])
     return rows[0] if single else rows
+
+
+def direction_of_latents(
+    Z: NDArray[np.float64], y: Any, method: str, target: str
+) -> AttributeDirection:
+    """Return what `attribute_direction` does for rows of the latents `Z`."""
+    check_choice("method", method, ("mean", "discriminant"))
+    check_choice("target", target, ("auto", "class", "number"))
+    attribute, classes = _check_attribute(y, len(Z), target)
+    total = moments(Z)
+    if classes is None:
+        covariances = _covariance_with_number(Z, total.mean, attribute)[None]
+    else:
+        covariances = _covariances_with_classes(Z, attribute, len(classes))
+    gradients = covariances
+    if method == "discriminant":
+        gradients = covariances @ _inverse_covariance(total)
+    spread = np.std(attribute) if classes is None else _spreads(attribute, len(classes))
+    return _as_directions(gradients, covariances / spread, total, classes)
 
 
 def step_of(
