@@ -11,16 +11,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttributeDirection": "latent",
+    "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
     "GenerationReport": "report",
     "GenerationReportDisplay": "plotting",
     "GenerativePipeline": "pipeline",
+    "LatentArithmeticDisplay": "plotting",
+    "LatentFlowMatching": "generation",
     "LatentGAN": "generation",
     "LatentGridDisplay": "plotting",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
+    "NearestRealDisplay": "plotting",
     "NeighborIndex": "neighbors",
     "NeighborManifold": "manifold",
     "ReconstructionDisplay": "plotting",
@@ -85,6 +89,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .generation import LatentFlowMatching as LatentFlowMatching
     from .generation import LatentGAN as LatentGAN
     from .latent import AttributeDirection as AttributeDirection
     from .latent import attribute_direction as attribute_direction
@@ -133,9 +138,12 @@ if TYPE_CHECKING:
     from .pipeline import call_last as call_last
     from .pipeline import make_generative_pipeline as make_generative_pipeline
     from .pipeline import sample_from as sample_from
+    from .plotting import AttributeDirectionDisplay as AttributeDirectionDisplay
     from .plotting import EmbeddingDisplay as EmbeddingDisplay
     from .plotting import GenerationReportDisplay as GenerationReportDisplay
+    from .plotting import LatentArithmeticDisplay as LatentArithmeticDisplay
     from .plotting import LatentGridDisplay as LatentGridDisplay
+    from .plotting import NearestRealDisplay as NearestRealDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
     from .plotting import SearchCurveDisplay as SearchCurveDisplay

@@ -1,18 +1,24 @@
 """Displays: pictures of arrays and of fitted estimators."""
 
+from ._arithmetic import LatentArithmeticDisplay
+from ._attribute import AttributeDirectionDisplay
 from ._embedding import EmbeddingDisplay
 from ._generation_report import GenerationReportDisplay
 from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
+from ._nearest_real import NearestRealDisplay
 from ._search import SearchCurveDisplay
 from ._shepard import ShepardDisplay
 from ._traversal import TraversalDisplay
 
 __all__ = [
+    "AttributeDirectionDisplay",
     "EmbeddingDisplay",
     "GenerationReportDisplay",
+    "LatentArithmeticDisplay",
     "LatentGridDisplay",
+    "NearestRealDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
     "SearchCurveDisplay",

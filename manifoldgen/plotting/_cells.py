@@ -80,13 +80,14 @@ or (n_rows, n_columns, n_features)
     """
     rows = np.asarray(manifold.inverse_transform(latents.reshape(-1, latents.shape[2])))
     if image_shape is None and rows.ndim == 2:
-        image_shape = _shape_given_to(manifold, rows.shape[1])
+        image_shape = shape_given_to(manifold, rows.shape[1])
     if image_shape is not None or rows.ndim > 2:
         rows = as_images(rows, image_shape)
     return rows.reshape(*latents.shape[:2], *rows.shape[1:])
 
 
-def _shape_given_to(manifold: Any, n_features: int) -> tuple[int, ...] | None:
+def shape_given_to(manifold: Any, n_features: int) -> tuple[int, ...] | None:
+    """Return the `image_shape` of a step whose rows have so many values, or None."""
     steps = manifold.steps if isinstance(manifold, Pipeline) else [("", manifold)]
     for _, step in steps:
         shape = getattr(step, "image_shape", None)
