@@ -133,10 +133,12 @@ def _above(
     `radii`, of each row or of each column, decide about those within the error.
     """
     far = np.isinf(error)
+    least = np.where(far, 0.0, least)
     low, high = (
-        np.where(far, end, np.clip(limit, -(2.0**60), 2.0**60)).astype(np.float32)
-        for end, limit in ((-np.inf, least - error), (np.inf, least + error))
+        np.clip(least + margin, -(2.0**60), 2.0**60).astype(np.float32)
+        for margin in (-error, error)
     )
+    low[far], high[far] = -np.inf, np.inf
     low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
     flat = np.flatnonzero(values >= low[:, np.newaxis])
     i, j = np.divmod(flat, values.shape[1])

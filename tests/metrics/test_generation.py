@@ -1,4 +1,4 @@
-"""Energy distance, precision to coverage, and near-copies against brute force."""
+"""Energy distance and precision to coverage against brute force and prdc."""
 
 import tracemalloc
 
@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import energy_distance as scipy_energy_distance
 
 from manifoldgen.metrics import (
+    _balls,
     energy_distance,
     near_copy_share,
     precision_recall_density_coverage,
@@ -22,18 +23,12 @@ from manifoldgen.neighbors import _distances, _index
 def small_blocks(monkeypatch):
     """Blocks of a few rows, so that small samples take several."""
     monkeypatch.setattr(_distances, "_BLOCK", 200)
+    monkeypatch.setattr(_balls, "_ROWS", 17)
+    monkeypatch.setattr(_balls, "_COLUMNS", 13)
 
 
 def brute_energy(X, Y):
     return 2 * cdist(X, Y).mean() - cdist(X, X).mean() - cdist(Y, Y).mean()
-
-
-def brute_near_copies(train, generated):
-    among = cdist(train, train)
-    np.fill_diagonal(among, np.inf)
-    across = cdist(generated, train)
-    nearest = across.argmin(axis=1)
-    return np.mean(across.min(axis=1) <= among.min(axis=1)[nearest])
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -126,6 +121,43 @@ def test_precision_to_coverage_decide_ties_as_the_prdc_package(seed):
     assert ours._asdict() == pytest.approx(expected, rel=1e-14)
 
 
+def brute_prdc(real, generated, k):
+    real_radii = np.sort(cdist(real, real), axis=1)[:, k]
+    generated_radii = np.sort(cdist(generated, generated), axis=1)[:, k]
+    across = cdist(real, generated)
+    inside = across < real_radii[:, np.newaxis]
+    recall = np.mean((across < generated_radii).any(axis=1))
+    return (
+        inside.any(axis=0).mean(),
+        recall,
+        inside.mean(axis=1).sum() / k,
+        inside.any(axis=1).mean(),
+    )
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("many", [1, 16, 10**9])
+@pytest.mark.parametrize(
+    "case", ["far real", "far generated", "collapsed", "farther than squares", "offset"]
+)
+def test_rows_that_float32_cannot_tell_apart_are_told_apart(case, many, monkeypatch):
+    monkeypatch.setattr(_balls, "_MANY", many)
+    rng = np.random.RandomState(20)
+    real, generated = rng.randn(60, 4), rng.randn(50, 4)
+    if case == "far real":
+        real[[3, 40]] *= 1e9
+    elif case == "far generated":
+        generated[7] *= 1e7  # beside it the others are one point in float32
+    elif case == "collapsed":
+        generated = 1e-12 * generated
+    elif case == "farther than squares":
+        real[5], generated = 1e140 * real[5], 1e-30 * generated
+    else:
+        real, generated = 1e7 + real, 1e7 + generated
+    found = precision_recall_density_coverage(real, generated, n_neighbors=3)
+    assert found == pytest.approx(brute_prdc(real, generated, 3), rel=1e-12)
+
+
 def test_a_tie_is_outside_wherever_the_data_lie():
     # A copy of a neighbour is at exactly the radius of the ball, so not inside it.
     rng = np.random.RandomState(6)
@@ -155,25 +187,6 @@ def test_equal_distributions_reach_the_expected_coverage():
     result = precision_recall_density_coverage(rng.randn(3000, 3), rng.randn(3000, 3))
     assert result.coverage == pytest.approx(1 - 2**-5, abs=0.015)
     assert result.density == pytest.approx(1.0, abs=0.05)
-
-
-@pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("seed", range(3))
-def test_near_copy_share_is_the_brute_force_one(seed):
-    rng = np.random.RandomState(seed)
-    train, generated = rng.randn(70, 4), rng.randn(90, 4)
-    assert near_copy_share(train, generated) == brute_near_copies(train, generated)
-
-
-def test_near_copy_share_tells_copies_from_new_rows():
-    rng = np.random.RandomState(9)
-    train, held_out = rng.randn(400, 6), rng.randn(400, 6)
-    assert near_copy_share(train, train[::-1]) == 1.0
-    assert near_copy_share(train, train + 1e-3) == 1.0
-    assert near_copy_share(train, train + 50.0) == 0.0
-    assert 0.3 < near_copy_share(train, held_out) < 0.7
-    # A copy of a row that has a twin in the training rows is a copy.
-    assert near_copy_share(np.vstack([train, train[:5]]), train[:5]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -207,8 +220,6 @@ def test_bounds_and_duplicates_are_explained():
     with pytest.raises(ValueError, match=r"n_neighbors=2 or more copies, but 3 rows"):
         precision_recall_density_coverage(twins, X, n_neighbors=2)
     precision_recall_density_coverage(twins, X, n_neighbors=3)
-    with pytest.raises(ValueError, match="at least 2 rows"):
-        near_copy_share(X[:1], X)
     with pytest.raises(ValueError, match="minimum of 2 is required"):
         energy_distance(X[:1], X, unbiased=True)
 
