@@ -231,16 +231,17 @@ class GenerationReportDisplay:
         ax.tick_params(length=0, labelcolor=INK)
 
     def _plot_plane(self, ax: "Axes", given: dict[str, Any] | None) -> None:
-        assert self.plane is not None
-        for row, color in (("real", MUTED), ("generated", PALETTE[0])):
-            points = np.asarray(self.plane[row])
+        colors = {"real": MUTED, "generated": PALETTE[0]}
+        for row, points in (self.plane or {}).items():
+            # bars of generated rows have an entry of that colour already
+            label = "real rows" if row == "real" else None
+            style: dict[str, Any] = {"color": colors[row], "label": label}
             if points.shape[1] == 1:
-                style = {"color": color, "histtype": "step", "bins": 30}
-                ax.hist(points[:, 0], **merged({**style, "density": True}, given))
+                style |= {"histtype": "step", "bins": 30, "density": True}
+                ax.hist(points[:, 0], **merged(style, given))
                 continue
-            style = {"color": color, "s": 9, "alpha": 0.6, "linewidths": 0}
-            drawn = ax.scatter(*points.T, **merged(style, given))
-            self.scatters_.append(drawn)
+            style |= {"s": 9, "alpha": 0.6, "linewidths": 0}
+            self.scatters_.append(ax.scatter(*points.T, **merged(style, given)))
         quiet(ax)
         ax.set_xticks([])
         ax.set_yticks([])

@@ -112,11 +112,12 @@ def evaluate_generator(
 
     Notes
     -----
-    Figures by class need more than `n_neighbors` rows of it, and the Fréchet distance
-    more rows than columns; else they are None. No two-sample test is made of
-    reconstructions, because each of them has its own original among the real rows.
-    The time grows with the square of the rows: 10,000 of 128 columns take about half a
-    minute.
+    Figures of a class need more than `n_neighbors` rows of it, and the Fréchet distance
+    more rows than columns; else they are left out. No two-sample test is made of
+    reconstructions, because each of them has its own original among the real rows. A
+    classifier tells most generated pixels from real ones, which are often exactly 0:
+    `features` judge images better. The time grows with the square of the rows: 10,000
+    of 128 columns, and as many of training, take half a minute of one core.
 
     Examples
     --------
