@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.utils.validation import column_or_1d
 
 from .._validation import check_choice
@@ -14,6 +15,7 @@ from ..covariance import Moments, moments, oas_shrinkage, shrink, whitening_matr
 from ._coordinates import coordinates, invertible_part, latents_of_rows
 
 _MOST_CLASSES = 20  # of whole numbers that are taken for labels without being told
+_LEAST_CORRELATION = 1e-8  # below it rounding alone gives the direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,15 +254,11 @@ def direction_of_latents(
     check_choice("target", target, ("auto", "class", "number"))
     attribute, classes = _check_attribute(y, len(Z), target)
     total = moments(Z)
-    if classes is None:
-        covariances = _covariance_with_number(Z, total.mean, attribute)[None]
-    else:
-        covariances = _covariances_with_classes(Z, attribute, len(classes))
+    covariances = _covariances(Z - total.mean, attribute, classes)
     gradients = covariances
     if method == "discriminant":
         gradients = covariances @ _inverse_covariance(total)
-    spread = np.std(attribute) if classes is None else _spreads(attribute, len(classes))
-    return _as_directions(gradients, covariances / spread, total, classes)
+    return _as_directions(gradients, covariances, total, classes)
 
 
 def step_of(
@@ -320,7 +318,7 @@ def _check_attribute(
             raise ValueError(
                 f"y must hold different numbers, got {numbers[0]:g} alone."
             )
-        return numbers, None
+        return numbers / np.abs(numbers).max(), None  # no unit overflows a square
     try:
         classes, index = np.unique(values, return_inverse=True)
     except TypeError as error:
@@ -386,35 +384,23 @@ def _is_class(values: NDArray[Any], target: str) -> bool:
     return True
 
 
-def _covariance_with_number(
-    Z: NDArray[np.float64], mean: NDArray[np.float64], numbers: NDArray[np.float64]
+def _covariances(
+    centered: NDArray[np.float64], attribute: NDArray[Any], classes: NDArray[Any] | None
 ) -> NDArray[np.float64]:
-    return (numbers - numbers.mean()) @ (Z - mean) / len(Z)
+    """Return covariances with a number, or with being of each class, or of the second.
 
-
-def _covariances_with_classes(
-    Z: NDArray[np.float64], index: NDArray[np.intp], n_classes: int
-) -> NDArray[np.float64]:
-    """Return the covariance with being of a class: of the second alone if of two.
-
-    That is the difference to the mean of the other rows times the shares of both.
+    The attribute is in units of its standard deviation. Of a class it is along the
+    difference to the mean of the other rows.
     """
-    first = 1 if n_classes == 2 else 0
-    out = np.empty((n_classes - first, Z.shape[1]))
-    for row, k in enumerate(range(first, n_classes)):
-        own = index == k
-        share = own.mean()
-        difference = Z[own].mean(axis=0) - Z[~own].mean(axis=0)
-        out[row] = share * (1.0 - share) * difference
-    return out
-
-
-def _spreads(index: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
-    """Return the standard deviation of being of each class, as a column."""
-    shares = np.bincount(index, minlength=n_classes) / len(index)
-    if n_classes == 2:
-        shares = shares[1:]
-    return np.sqrt(shares * (1.0 - shares))[:, None]
+    n = len(centered)
+    if classes is None:
+        return ((attribute - attribute.mean()) @ centered / attribute.std() / n)[None]
+    members = csr_array(
+        (np.ones(n), (attribute, np.arange(n))), shape=(len(classes), n)
+    )
+    sums, shares = members @ centered, np.bincount(attribute) / n
+    spread = np.sqrt(shares * (1.0 - shares))
+    return (sums / n / spread[:, None])[1 if len(classes) == 2 else 0 :]
 
 
 def _inverse_covariance(total: Moments) -> NDArray[np.float64]:
@@ -447,23 +433,21 @@ def _as_directions(
     """
     norms = np.linalg.norm(gradients, axis=1, keepdims=True)
     units = gradients / np.where(norms > 0, norms, 1.0)
-    variances = np.einsum("ij,jk,ik->i", units, total.covariance, units)
-    if not (variances > 0).all():
-        at = int(np.argmin(variances))
-        of = (
-            "y"
-            if classes is None or len(units) == 1
-            else f"class {classes.tolist()[at]!r}"
-        )
+    scales = np.sqrt(np.einsum("ij,jk,ik->i", units, total.covariance, units))
+    correlations = np.einsum("ij,ij->i", units, covariances)
+    correlations = correlations / np.where(scales > 0, scales, 1.0)
+    if not (correlations > _LEAST_CORRELATION).all():
+        at = int(np.argmin(correlations))
+        single = len(units) == 1
+        of = "y" if classes is None or single else f"class {classes.tolist()[at]!r}"
         raise ValueError(
             f"X must have latents that differ with y, got none that differ with {of}: "
             f"there is no direction in which it grows."
         )
-    scales = np.sqrt(variances)
     return AttributeDirection(
         directions=units * scales[:, None],
         classes=classes,
         scales=scales,
-        correlations=np.einsum("ij,ij->i", units, covariances) / scales,
+        correlations=correlations,
         center=total.mean,
     )

@@ -3,9 +3,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
@@ -110,6 +111,32 @@ def test_a_number_by_least_squares(plain):
         assert unit(found.toward()) @ unit(expected) > 0.9999
 
 
+def test_the_unit_of_a_number_does_not_matter(pca, digits):
+    X, y = digits
+    expected = attribute_direction(pca, X, y + 0.5)
+    for unit_of_y in (1e-300, 1e305):
+        found = attribute_direction(pca, X, unit_of_y * (y + 0.5), target="number")
+        np.testing.assert_allclose(found.directions, expected.directions)
+        np.testing.assert_allclose(found.correlations, expected.correlations)
+
+
+def test_frames_go_in_and_latents_may_be_frames(digits):
+    X, y = digits
+    frame = pd.DataFrame(X).add_prefix("pixel ")
+    pipe = make_pipeline(StandardScaler(), PCA(3)).set_output(transform="pandas")
+    pipe.fit(frame)
+    arrays = make_pipeline(StandardScaler(), PCA(3)).fit(frame)
+    plain = attribute_direction(arrays, frame, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = attribute_direction(pipe, frame, pd.Series(y))
+        rows = shift_attribute(pipe, frame[:2], found, [0.0, 1.0], label=4)
+        one = shift_attribute(pipe, frame.iloc[1], found, [0.0, 1.0], label=4)
+    np.testing.assert_array_equal(found.directions, plain.directions)
+    assert rows.shape == (2, 2, 64)
+    np.testing.assert_allclose(one, rows[1])
+
+
 def test_the_mean_follows_what_comes_along_and_the_discriminant_does_not(plain):
     rng = np.random.default_rng(1)
     y = rng.integers(2, size=4000)
@@ -151,6 +178,33 @@ def test_more_latents_than_rows_and_a_constant_one(plain):
     new = rng.normal(size=(500, 100))
     new[:, 7] = 3.0
     assert np.corrcoef(found.project(new)[:, 0], new[:, 0])[0, 1] > 0.3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_steps_turn_threes_into_eights_for_a_classifier(seed):
+    X, y = load_digits(return_X_y=True)
+    rows = np.random.default_rng(seed).permutation(len(X))
+    learn, judge = rows[:900], rows[900:]
+    judged_by = LogisticRegression(max_iter=200).fit(X[judge] / 16, y[judge])
+    pca = PCA(16).fit(X[learn])
+    pair = learn[np.isin(y[learn], (3, 8))]
+    found = attribute_direction(pca, X[pair], y[pair])
+    threes = X[pair][y[pair] == 3]
+    shares = [
+        np.mean(judged_by.predict(moved / 16) == 8)
+        for moved in np.moveaxis(shift_attribute(pca, threes, found, [0, 1, 2]), 1, 0)
+    ]
+    assert shares[0] < 0.05
+    assert shares[0] < shares[1] < shares[2]
+    assert shares[2] > 0.85
+
+
+def test_as_many_classes_as_rows(plain):
+    Z = np.random.default_rng(0).normal(size=(3000, 4))
+    names = [f"name {k:04d}" for k in range(3000)]
+    found = attribute_direction(plain, Z, names)
+    assert found.directions.shape == (3000, 4)
+    np.testing.assert_allclose(unit(found.directions), unit(Z - Z.mean(axis=0)))
 
 
 def test_labels_of_any_type_give_one_direction(pca, digits):
@@ -221,6 +275,11 @@ def test_other_bad_input(pca, plain, digits):
         attribute_direction(plain, np.full((4, 2), np.nan), [0, 1, 0, 1])
     with pytest.raises(ValueError, match="differ with y, got none that differ with y"):
         attribute_direction(plain, np.ones((4, 2)), [0, 1, 0, 1])
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(50, 3))
+    with pytest.raises(ValueError, match="none that differ with y"):
+        # but for rounding: each row is in both classes
+        attribute_direction(plain, np.concatenate([half, half]), [0] * 50 + [1] * 50)
     same = np.array([[0.0], [2.0], [0.0], [2.0], [1.0], [1.0]])
     with pytest.raises(ValueError, match="none that differ with class 'a'"):
         attribute_direction(plain, same, ["a", "a", "b", "b", "c", "c"])
