@@ -74,7 +74,7 @@ default=None
     (5, 64)
     """
     part = invertible_part(manifold)
-    added, subtracted = mean_latents(part, add, subtract)
+    added, subtracted, _ = mean_latents(part, add, subtract)
     change = added.sum(axis=0) - subtracted.sum(axis=0)
     if start is None:
         return np.asarray(part.inverse_transform(change[None]))[0]
@@ -85,17 +85,32 @@ default=None
 
 def mean_latents(
     manifold: Any, add: Sequence[Any], subtract: Sequence[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the mean latents of groups, of shape (n_groups, n_components) each.
+) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
+    """Return the mean latents of groups, and how many rows each group has.
 
-    They have the dtype that `manifold` gives latents.
+    Parameters
+    ----------
+    manifold : estimator, fitted
+        With `transform`.
+    add, subtract
+        As in `latent_arithmetic`.
+
+    Returns
+    -------
+    added : ndarray of shape (len(add), n_components)
+        In the dtype that `manifold` gives latents.
+    subtracted : ndarray of shape (len(subtract), n_components)
+    sizes : list of int
+        Of the groups in `add` and then `subtract`.
     """
     groups = [*_check_groups("add", add), *_check_groups("subtract", subtract)]
     if not groups:
         raise ValueError("add must hold at least one group of rows, got none.")
-    means = [_mean_latent(manifold, name, rows) for name, rows in groups]
+    means, sizes = zip(
+        *(_mean_latent(manifold, *group) for group in groups), strict=True
+    )
     stacked = np.stack(means)
-    return stacked[: len(add)], stacked[len(add) :]
+    return stacked[: len(add)], stacked[len(add) :], list(sizes)
 
 
 def _check_groups(name: str, groups: Any) -> list[tuple[str, Any]]:
@@ -114,11 +129,11 @@ def _check_groups(name: str, groups: Any) -> list[tuple[str, Any]]:
     return [(f"{name}[{k}]", rows) for k, rows in enumerate(groups)]
 
 
-def _mean_latent(manifold: Any, name: str, rows: Any) -> NDArray[Any]:
+def _mean_latent(manifold: Any, name: str, rows: Any) -> tuple[NDArray[Any], int]:
     try:
         Z, _ = coordinates(manifold, rows)
     except Exception as error:
         error.add_note(f"That is of the rows in {name}.")
         raise
     dtype = Z.dtype if Z.dtype.kind == "f" else np.float64
-    return Z.mean(axis=0, dtype=np.float64).astype(dtype)
+    return Z.mean(axis=0, dtype=np.float64).astype(dtype), len(Z)

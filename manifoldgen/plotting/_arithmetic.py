@@ -125,18 +125,17 @@ class LatentArithmeticDisplay:
             If no group is given, one is empty, or `names` has another length.
         """
         manifold = invertible_part(estimator)
-        added, subtracted = mean_latents(manifold, add, subtract)
+        added, subtracted, sizes = mean_latents(manifold, add, subtract)
         result = added.sum(axis=0) - subtracted.sum(axis=0)
         latents = np.concatenate([added, subtracted, result[None]])
         signs = ["+"] * len(added) + ["-"] * len(subtracted)
-        groups = [*add, *subtract]
         tiles = decode_cells(manifold, latents[None], image_shape)[0]
         display = cls(
             tiles=tiles,
             signs=signs,
-            names=_check_names(names, groups),
+            names=_check_names(names, sizes),
             latents=latents,
-            value_range=_range_of(groups) if tiles.ndim > 2 else None,
+            value_range=_range_of([*add, *subtract]) if tiles.ndim > 2 else None,
         )
         return display.plot(**plot_kwargs)
 
@@ -202,14 +201,13 @@ def _range_of(groups: Sequence[Any]) -> tuple[float, float]:
     return min(lows), max(highs)
 
 
-def _check_names(names: Sequence[str] | None, groups: Sequence[Any]) -> list[str]:
+def _check_names(names: Sequence[str] | None, sizes: list[int]) -> list[str]:
     if names is None:
-        sizes = [len(rows) if np.ndim(rows) > 1 else 1 for rows in groups]
         named = [f"mean of {n}" if n > 1 else "one row" for n in sizes]
         return [*named, "result"]
-    if isinstance(names, str) or len(names) not in (len(groups), len(groups) + 1):
+    if isinstance(names, str) or len(names) not in (len(sizes), len(sizes) + 1):
         raise ValueError(
-            f"names must hold one for each of the {len(groups)} groups, and perhaps "
+            f"names must hold one for each of the {len(sizes)} groups, and perhaps "
             f"one for the result, got {names!r}."
         )
-    return [*names, "result"][: len(groups) + 1]
+    return [*names, "result"][: len(sizes) + 1]

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, Normalizer
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer
 
 from manifoldgen import LatentArithmeticDisplay, latent_arithmetic
 
@@ -79,6 +79,13 @@ def test_names_tell_the_rows_of_a_group(pca, groups):
     display = from_estimator(pca, [a, b[0]], [c], image_shape=(8, 8))
     counts = [f"mean of {len(a)}", "one row", f"mean of {len(c)}", "result"]
     assert display.names == counts
+    stacked = FunctionTransformer(  # which takes images and gives them back
+        lambda X: X.reshape(len(X), -1), inverse_func=lambda Z: Z.reshape(-1, 8, 8)
+    )
+    stacked._shape_in = (8, 8)
+    images = a.reshape(-1, 8, 8)
+    display = from_estimator(stacked, [images[0], images])
+    assert display.names == ["one row", f"mean of {len(a)}", "result"]
     named = from_estimator(pca, [a], names=["x", "y"], image_shape=(8, 8))
     assert named.names == ["x", "y"]
     for names in ("ab", ["a"] * 5):
