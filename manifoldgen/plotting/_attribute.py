@@ -16,7 +16,7 @@ from ..latent import (
 )
 from ._cells import decode_cells
 from ._estimators import rows_of
-from ._images import value_range_of
+from ._images import MAX_COLUMNS, value_range_of
 from ._style import INK, MUTED, PALETTE, merged, quiet
 from ._traversal import TraversalDisplay
 
@@ -146,7 +146,7 @@ class AttributeDirectionDisplay:
             Where paths begin, one a row. None begins at the mean of the latents.
         label : label, default=None
             The class to go towards. None is the second of two classes, greater
-            numbers, or of more classes a path towards each.
+            numbers, or of more classes a path towards each, at most the first 12.
         steps : sequence of float, default=(-3, -2, -1, 0, 1, 2, 3)
             In standard deviations of the latents along the direction.
         method : {"mean", "discriminant"}, default="mean"
@@ -339,7 +339,8 @@ def _paths(
                 f"label must name a class where rows are several, got None with "
                 f"{n_rows} rows and {len(found.classes)} classes."
             )
-        return found.classes.tolist(), [str(known) for known in found.classes]
+        goals = found.classes.tolist()[:MAX_COLUMNS]
+        return goals, [str(goal) for goal in goals]
     if starts is None:
         return [label], ["mean"]
     return [label] * n_rows, [f"row {k + 1}" for k in range(n_rows)]

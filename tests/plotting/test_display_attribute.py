@@ -68,6 +68,14 @@ def test_of_many_classes_a_path_towards_each_from_the_mean(pca, digits):
     assert display.group_names == ("other classes", "class")
 
 
+def test_of_very_many_classes_the_first_twelve(pca, digits):
+    X, _ = digits
+    y = np.char.add("name ", (np.arange(500) % 30).astype(str))
+    display = from_estimator(pca, X, y, steps=[0, 1], image_shape=(8, 8))
+    assert display.cells.shape[:2] == (12, 2)
+    assert list(display.path_names) == np.unique(y)[:12].tolist()
+
+
 def test_two_classes_and_the_way_back(pca, digits):
     X, y = digits
     names = np.where(y > 4, "high", "low").tolist()
