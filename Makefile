@@ -35,6 +35,7 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_map_growth.py
 	$(BIN)/python benchmarks/bench_tables.py
 	$(BIN)/python benchmarks/bench_embedding_metrics.py
+	$(BIN)/python benchmarks/bench_generation_metrics.py
 	$(BIN)/python benchmarks/bench_generation_from_maps.py
 	$(BIN)/python benchmarks/bench_generators.py
 	$(BIN)/python benchmarks/bench_generators_table.py
