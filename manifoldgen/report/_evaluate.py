@@ -114,10 +114,11 @@ def evaluate_generator(
     -----
     Figures of a class need more than `n_neighbors` rows of it, and the Fréchet distance
     more rows than columns; else they are left out. No two-sample test is made of
-    reconstructions, because each of them has its own original among the real rows. A
-    classifier tells most generated pixels from real ones, which are often exactly 0:
-    `features` judge images better. The time grows with the square of the rows: 10,000
-    of 128 columns, and as many of training, take half a minute of one core.
+    reconstructions, because each of them has its own original among the real rows,
+    which pushes their kernel distance below 0. A classifier tells generated pixels from
+    real ones, which are often exactly 0: `features` judge images better. The time grows
+    with the square of the rows: 10,000 of 128 columns, and as many of training, take
+    half a minute of one core.
 
     Examples
     --------
@@ -139,7 +140,9 @@ def evaluate_generator(
     known = drawable_labels(generator)
     k = check_int("n_neighbors", n_neighbors)
     seed = _seed_of(random_state)
-    n = _n_rows(X_test, k)
+    n = _n_rows("X_test", X_test, k)
+    if X_train is not None:
+        _n_rows("X_train", X_train, k)
     y, y_train = _check_labels(y, n, X_train, y_train)
     by_label = known is not None and y is not None
     if by_label:
@@ -223,14 +226,14 @@ def _seed_of(random_state: Any) -> int:
     return int(random_state) if isinstance(random_state, Integral) else draw_seed(rng)
 
 
-def _n_rows(X_test: Any, n_neighbors: int) -> int:
-    shape = np.shape(X_test)
+def _n_rows(name: str, X: Any, n_neighbors: int) -> int:
+    shape = np.shape(X)
     if len(shape) < 2:
-        raise ValueError(f"X_test must be rows of data, got an array of shape {shape}.")
+        raise ValueError(f"{name} must be rows of data, got an array of shape {shape}.")
     if shape[0] <= n_neighbors:
         raise ValueError(
-            f"X_test must have more than n_neighbors={n_neighbors} rows, got "
-            f"{shape[0]}. Hold more rows out, or lower n_neighbors."
+            f"{name} must have more than n_neighbors={n_neighbors} rows, got "
+            f"{shape[0]}. Take more rows, or lower n_neighbors."
         )
     return shape[0]
 

@@ -54,16 +54,16 @@ class Case:
     ----------
     real, generated : ndarray of shape (n, n_features), float64
         Held-out rows, and as many generated ones.
-    reconstruction : ndarray of shape (n, n_features), float64, default=None
+    reconstruction : ndarray of shape (n, n_features), float64, or None
         The held-out rows after the way to latent space and back.
-    train : ndarray of shape (n_train, n_features), float64, default=None
+    train : ndarray of shape (n_train, n_features), float64, or None
         The rows that the generator was fitted on.
-    y, y_train : ndarray of labels of `real` and of `train`, default=None
-    by_label : bool, default=False
+    y, y_train : ndarray of labels of `real` and of `train`, or None
+    by_label : bool
         Whether the labels of `generated` are `y`, too.
     n_neighbors : int
     seed : int
-    classifier : estimator, default=None
+    classifier : estimator or None
         Unfitted; None is a logistic regression.
     timed : Timed
     """

@@ -51,7 +51,8 @@ _PLAIN = ("figures", "n_samples", "n_neighbors", "units", "seconds")
 class GenerationReport:
     """What `evaluate_generator` returns: figures beside those of real rows.
 
-    Printed, it is a table; in a notebook, one of HTML.
+    Printed, it is a table; in a notebook, one of HTML. The last column says where a
+    figure is best: high, low, or where that of real rows is.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ class GenerationReport:
         "reconstruction", the held-out rows after the way to latent space and back,
         below which no generator in that space comes; and "real", training rows in the
         place of generated ones, or without training rows "halves", one half of the
-        held-out rows against the other. None where a row has no such figure.
+        held-out rows against the other. A figure that a row cannot have is left out,
+        and one that is not finite is None.
     n_samples : dict of str to int
         How many rows each was made from; figures of fewer rows look worse.
     n_neighbors : int

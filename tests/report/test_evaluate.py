@@ -400,6 +400,7 @@ def bad(value):
     ("arguments", "message"),
     [
         ({"X_test": X_TEST[:5]}, "more than n_neighbors=5 rows, got 5"),
+        ({"X_train": X_TRAIN[:5]}, "X_train must have more than n_neighbors=5 rows"),
         ({"X_test": X_TEST[:, 0]}, "X_test must be rows of data"),
         ({"X_test": X_TEST[:, :2]}, r"as many values a row as .* draws, 3, got 2"),
         ({"X_train": X_TRAIN[:, :2]}, "as many values a row as X_train, 2, got 3"),
@@ -434,6 +435,35 @@ def test_what_is_no_fitted_generator_is_refused_before_any_work():
     kde = KernelDensity().fit(X_TRAIN)
     with pytest.raises(TypeError, match="standardize must be True or False"):
         evaluate_generator(kde, X_TEST, standardize="yes")
+
+
+def test_a_generator_that_collapsed_is_judged_all_the_same():
+    same = np.tile(X_TEST[:1], (150, 1))
+    report = evaluate_generator(
+        Given(same).fit(X_TRAIN), X_TEST, X_train=X_TRAIN, y=Y_TEST, y_train=Y_TRAIN
+    )
+    generated = report.figures["generated"]
+    assert generated["recall"] == 0.0
+    assert generated["coverage"] < 0.1
+    assert generated["modes_covered"] == pytest.approx(1 / 3)
+    assert generated["two_sample_accuracy"] > 0.9
+    json.loads(report.to_json(), parse_constant=pytest.fail)
+
+
+def test_the_fewest_rows_that_will_do(conditional):
+    test, train = (
+        np.concatenate([np.flatnonzero(y == label)[:2] for label in CENTERS])
+        for y in (Y_TEST, Y_TRAIN)
+    )
+    report = evaluate_generator(
+        conditional,
+        X_TEST[test],
+        X_train=X_TRAIN[train],
+        y=Y_TEST[test],
+        y_train=Y_TRAIN[train],
+    )
+    assert report.n_samples == {"generated": 6, "real": 6}
+    assert report.figures["generated"].keys() >= {"coverage", "downstream_ratio"}
 
 
 def test_the_json_of_a_whole_report_has_no_nan(full):
