@@ -6,11 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Critic, ExplicitPasses, SpectralCritic
+from ..nn import (
+    MLP,
+    Critic,
+    CriticPass,
+    ExplicitPasses,
+    SpectralCritic,
+    critic_backward,
+    critic_forward,
+)
 from ..nn.losses import energy_distance, hinge_loss, relativistic_loss
 from ..training import Batch, Program, RunningAverage
 
 PROBE_ROWS = 1024
+
+Slopes = tuple[Tensor, Tensor, Tensor | None]
 
 
 class GANProgram(Program):
@@ -57,10 +67,11 @@ class GANProgram(Program):
         self.averages = {"generator": running}
 
     @abstractmethod
-    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return what D descends on `n` real rows above as many generated ones.
+    def _critic_loss(self, done: CriticPass, n: int, width: int) -> Slopes:
+        """Return what is reported of D, and slopes of what it descends.
 
-        The second scalar is what is reported. Labels follow the `width` columns.
+        The first `n` rows are real, as many generated ones follow; labels follow their
+        first `width` columns. The slopes are at the values and at the input gradients.
         """
 
     @abstractmethod
@@ -89,20 +100,24 @@ class GANProgram(Program):
         with torch.no_grad():
             fake = self.generator(torch.cat([noise, *labels], 1))
         both = torch.cat([torch.cat([x, *labels], 1), torch.cat([fake, *labels], 1)])
-        loss, reported = self._critic_losses(both, len(x), x.shape[1])
+        weights = self.critic.weights()
+        done = critic_forward(weights, self.critic.slope, both)
+        loss, at_value, at_gradient = self._critic_loss(done, len(x), x.shape[1])
+        slopes = critic_backward(weights, done, at_value, at_gradient)
         self.optimizers["critic"].zero_grad(set_to_none=False)
-        loss.backward(inputs=self._critic_parameters)
+        # from the weights as they are used to the parameters
+        parts = [part for layer in weights for part in layer]
+        torch.autograd.backward(parts, slopes, inputs=self._critic_parameters)
         self.optimizers["critic"].step()
-        return reported.detach()
+        return loss
 
     @torch.no_grad()
     def _step_generator(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
         fake, trace = self._passes.forward(torch.cat([noise, *labels], 1))
-        value, gradient = self.critic.value_and_input_gradient(
-            torch.cat([fake, *labels], 1)
-        )
-        loss, slope = self._generator_loss(value, torch.cat([x, *labels], 1))
-        to_rows = slope[:, None] * gradient[:, : x.shape[1]]
+        weights, both = self.critic.weights(), torch.cat([fake, *labels], 1)
+        done = critic_forward(weights, self.critic.slope, both)
+        loss, slope = self._generator_loss(done.value, torch.cat([x, *labels], 1))
+        to_rows = slope[:, None] * done.gradient[:, : x.shape[1]]
         self._passes.backward(to_rows, trace, to_input=False)
         self.optimizers["generator"].step()
         return loss
@@ -133,12 +148,13 @@ class RelativisticProgram(GANProgram):
         super().__init__(*networks, **options)
         self.gradient_penalty = gradient_penalty
 
-    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
-        value, gradient = self.critic.value_and_input_gradient(both)
-        # over as many real as generated rows, so this is R1 + R2
-        penalty = gradient[:, :width].square().sum() / n
-        adversarial = relativistic_loss(value[:n], value[n:])
-        return adversarial + 0.5 * self.gradient_penalty * penalty, adversarial
+    def _critic_loss(self, done: CriticPass, n: int, width: int) -> Slopes:
+        real, fake = done.value[:n], done.value[n:]
+        slope = torch.sigmoid(fake - real).div_(n)
+        # over as many real as generated rows, so this is that of R1 + R2
+        penalty = done.gradient * (self.gradient_penalty / n)
+        penalty[:, width:] = 0.0
+        return relativistic_loss(real, fake), torch.cat([-slope, slope]), penalty
 
     def _generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         real_value = self.critic(real)
@@ -173,11 +189,14 @@ class HingeProgram(GANProgram):
         super().__init__(generator, average, spectral, *others, **options)
         self._plain = critic
 
-    def _critic_losses(self, both: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
+    def _step_critic(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
         self.critic.iterate()
-        value = self.critic(both)
-        loss = hinge_loss(value[:n], value[n:])
-        return loss, loss
+        return super()._step_critic(x, noise, labels)
+
+    def _critic_loss(self, done: CriticPass, n: int, width: int) -> Slopes:
+        real, fake = done.value[:n], done.value[n:]
+        slope = torch.cat([(real < 1.0).to(real).neg_(), (fake > -1.0).to(fake)])
+        return hinge_loss(real, fake), slope.div_(n), None
 
     def _generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         return -fake.mean(), torch.full_like(fake, -1.0 / len(fake))

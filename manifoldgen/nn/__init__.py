@@ -1,6 +1,12 @@
 """Networks: torch alone, no scikit-learn."""
 
-from .explicit import LOSS_AND_SLOPE, ExplicitPasses
+from .explicit import (
+    LOSS_AND_SLOPE,
+    CriticPass,
+    ExplicitPasses,
+    critic_backward,
+    critic_forward,
+)
 from .inference import map_rows
 from .landmarks import LandmarkEncoder
 from .modules import (
@@ -14,6 +20,7 @@ from .modules import (
     SpectralCritic,
     bind_generator,
 )
+from .splines import SplineFlow
 from .velocity import (
     SOLVERS,
     VelocityField,
@@ -31,13 +38,17 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Critic",
+    "CriticPass",
     "Dropout",
     "ExplicitPasses",
     "FourierFeatures",
     "LandmarkEncoder",
     "SpectralCritic",
+    "SplineFlow",
     "VelocityField",
     "bind_generator",
+    "critic_backward",
+    "critic_forward",
     "follow",
     "inverse_spread",
     "linear_velocity",

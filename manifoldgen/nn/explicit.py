@@ -6,7 +6,8 @@ These passes have neither: they are the chain rule for linear layers, and write 
 gradients where the optimizer reads them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from .losses import binary_cross_entropy, mean_squared_error
 from .modules import MLP
+
+Layers = Sequence[tuple[Tensor, Tensor]]
 
 _aten = torch.ops.aten
 
@@ -83,6 +86,102 @@ class ExplicitPasses:
             if place or to_input:
                 slope = torch.mm(slope, weight)
         return slope
+
+
+@dataclass
+class CriticPass:
+    """What `critic_forward` finds on n rows of a network with L layers.
+
+    Attributes
+    ----------
+    value : Tensor of shape (n,)
+    gradient : Tensor of shape (n, n_in)
+        Of the values with respect to the rows.
+    inputs : list of Tensor
+        What enters each of the L layers.
+    slope : float
+        Of the activation below 0.
+    reverse : list of Tensor
+        Derivatives of the values with respect to what the first L - 1 layers give.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    inputs: list[Tensor]
+    slope: float
+    reverse: list[Tensor]
+
+
+@torch.no_grad()
+def critic_forward(weights: Layers, slope: float, x: Tensor) -> CriticPass:
+    """Return values and input gradients of a leaky perceptron with one output.
+
+    Parameters
+    ----------
+    weights : sequence of (Tensor, Tensor)
+        Weight and bias of each layer, see `Critic.weights`.
+    slope : float
+        Of the activation below 0.
+    x : Tensor of shape (n, n_in)
+    """
+    *hidden, (last, offset) = weights
+    inputs, reverse = [x], []
+    for weight, bias in hidden:
+        before = F.linear(inputs[-1], weight, bias)
+        inputs.append(F.leaky_relu_(before, slope))
+    value = F.linear(inputs[-1], last, offset).squeeze(1)
+    gradient = last.expand(len(x), -1)
+    for (weight, _), after in zip(reversed(hidden), reversed(inputs), strict=False):
+        # the activation keeps the sign, so what it gives says which side it was on
+        reverse.append(_aten.leaky_relu_backward(gradient, after, slope, False))
+        gradient = reverse[-1] @ weight
+    return CriticPass(value, gradient, inputs, slope, reverse[::-1])
+
+
+@torch.no_grad()
+def critic_backward(
+    weights: Layers,
+    done: CriticPass,
+    value_slope: Tensor,
+    gradient_slope: Tensor | None = None,
+) -> list[Tensor]:
+    """Return the slopes of a loss of values and input gradients at each parameter.
+
+    The network is piecewise linear, so the derivative of a value with respect to what
+    a layer gives is at hand from `critic_forward`, and one product a layer serves the
+    values and their gradients together.
+
+    Parameters
+    ----------
+    weights, done
+        As given to, and returned by, `critic_forward`.
+    value_slope : Tensor of shape (n,)
+        Derivative of the loss with respect to the values.
+    gradient_slope : Tensor of shape (n, n_in), default=None
+        That with respect to the input gradients; None is a loss of the values alone.
+
+    Returns
+    -------
+    slopes : list of Tensor
+        Those of weight and bias of each layer, from input to output.
+    """
+    column = value_slope[:, None]
+    found, along = [], gradient_slope
+    for place, reverse in enumerate(done.reverse):
+        left = column * done.inputs[place]
+        if along is not None:
+            left += along
+            along = _aten.leaky_relu_backward(
+                F.linear(along, weights[place][0]),
+                done.inputs[place + 1],
+                done.slope,
+                False,
+            )
+        found += [reverse.t() @ left, value_slope @ reverse]
+    last = value_slope @ done.inputs[-1]
+    if along is not None:
+        last += along.sum(0)
+    return [*found, last[None], value_slope.sum()[None]]
 
 
 def _squares(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -158,12 +158,9 @@ class MLP(nn.Module):
 
 
 class Critic(nn.Module):
-    """A perceptron with one output and leaky ReLUs, which knows its input gradient.
+    """A perceptron with one output and leaky ReLUs.
 
-    The network is piecewise linear, so the gradient with respect to its input is a
-    product of the weights with 0-1 masks. Written out, it is as differentiable in the
-    weights as any other layer: a gradient penalty costs one more pass instead of a
-    second backward pass through the first.
+    `critic_forward` and `critic_backward` are its passes, written out.
 
     Parameters
     ----------
@@ -201,23 +198,6 @@ class Critic(nn.Module):
         for weight, bias in hidden:
             x = F.leaky_relu(F.linear(x, weight, bias), self.slope)
         return F.linear(x, *last).squeeze(1)
-
-    def value_and_input_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values, (n,), and their gradients with respect to x, (n, n_in)."""
-        *hidden, last = self.weights()
-        slopes = []
-        for weight, bias in hidden:
-            before = F.linear(x, weight, bias)
-            x = F.leaky_relu(before, self.slope)
-            with torch.no_grad():
-                slopes.append(
-                    (before > 0).to(x.dtype).mul_(1 - self.slope).add_(self.slope)
-                )
-        value = F.linear(x, *last).squeeze(1)
-        gradient = last[0].expand(len(x), -1)
-        for (weight, _), slope in zip(reversed(hidden), reversed(slopes), strict=True):
-            gradient = (gradient * slope) @ weight
-        return value, gradient
 
 
 class SpectralCritic(Critic):

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from manifoldgen.manifold import AutoencoderManifold, AutoencoderProgram
-from manifoldgen.nn import ACTIVATIONS, LOSS_AND_SLOPE, MLP, ExplicitPasses
+from manifoldgen.nn import (
+    ACTIVATIONS,
+    LOSS_AND_SLOPE,
+    MLP,
+    Critic,
+    ExplicitPasses,
+    critic_backward,
+    critic_forward,
+)
 from manifoldgen.nn.losses import RECONSTRUCTION
 from manifoldgen.training import make_optimizer
 
@@ -86,3 +94,41 @@ def test_other_programs_go_through_autograd(options, monkeypatch):
     AutoencoderManifold(max_epochs=1, random_state=0, **options).fit(rows)
     with pytest.raises(AssertionError, match="explicit"):
         AutoencoderManifold(max_epochs=1, random_state=0).fit(rows)
+
+
+def critic_and_rows(hidden_sizes):
+    critic = Critic(4, hidden_sizes, seeded(0)).double()
+    for layer in critic.layers:
+        layer.bias.data.normal_(generator=seeded(2))
+    x = torch.randn(20, 4, dtype=torch.double, generator=seeded(1), requires_grad=True)
+    return critic, x
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (9, 5, 6)])
+def test_values_and_input_gradients_of_a_critic_are_those_of_autograd(hidden_sizes):
+    critic, x = critic_and_rows(hidden_sizes)
+    before = x.detach().clone()
+    done = critic_forward(critic.weights(), critic.slope, x.detach())
+    value = critic(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(done.value, value.detach(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(done.gradient, gradient, rtol=1e-12, atol=1e-14)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("penalized", [False, True])
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (9, 5, 6)])
+def test_slopes_of_values_and_input_gradients_are_those_of_autograd(
+    hidden_sizes, penalized
+):
+    critic, x = critic_and_rows(hidden_sizes)
+    weights = critic.weights()
+    done = critic_forward(weights, critic.slope, x.detach())
+    at_gradient = 4 * done.gradient**3 if penalized else None
+    found = critic_backward(weights, done, torch.cos(done.value), at_gradient)
+    value = critic(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    loss = torch.sin(value).sum() + (gradient**4).sum() * penalized
+    expected = torch.autograd.grad(loss, list(critic.parameters()))
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)

@@ -157,43 +157,6 @@ def test_the_critic_is_a_leaky_perceptron(hidden_sizes):
     reference.load_state_dict(critic.state_dict())
     x = torch.randn(6, 4, dtype=torch.float64, generator=stream(1))
     torch.testing.assert_close(critic(x), reference(x)[:, 0])
-    torch.testing.assert_close(critic.value_and_input_gradient(x)[0], critic(x))
-
-
-@pytest.mark.parametrize("hidden_sizes", [(), (7,), (9, 5, 6)])
-def test_the_input_gradient_is_that_of_autograd(hidden_sizes):
-    critic = Critic(4, hidden_sizes, stream()).double()
-    with torch.no_grad():
-        for p in critic.parameters():
-            p += 0.1 * torch.randn(p.shape, dtype=p.dtype, generator=stream(2))
-    x = torch.randn(20, 4, dtype=torch.float64, generator=stream(1))
-    _, gradient = critic.value_and_input_gradient(x)
-    x.requires_grad_(True)
-    (expected,) = torch.autograd.grad(critic(x).sum(), x)
-    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("hidden_sizes", [(7,), (9, 5, 6)])
-def test_the_penalty_has_the_second_order_gradients_of_autograd(hidden_sizes):
-    critic = Critic(4, hidden_sizes, stream()).double()
-    with torch.no_grad():
-        for layer in critic.layers:
-            layer.bias.normal_(generator=stream(2))
-    parameters = list(critic.parameters())
-    x = torch.randn(20, 4, dtype=torch.float64, generator=stream(1))
-
-    def slopes(penalty, value):
-        loss = value.square().mean() + penalty
-        return torch.autograd.grad(loss, parameters, allow_unused=True)
-
-    value, gradient = critic.value_and_input_gradient(x)
-    found = slopes(gradient.square().sum(1).mean(), value)
-    x.requires_grad_(True)
-    value = critic(x)
-    (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
-    expected = slopes(gradient.square().sum(1).mean(), value)
-    for mine, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
 
 
 def singular_values(layers):
