@@ -259,6 +259,23 @@ def test_without_training_rows_two_halves_are_compared(pipe):
     assert list(few.figures) == ["generated", "reconstruction"]
 
 
+def test_without_labels_of_training_rows_the_held_out_ones_teach(conditional, full):
+    report = evaluate_generator(conditional, X_TEST, X_train=X_TRAIN, y=Y_TEST)
+    generated = report.figures["generated"]
+    spread = X_TEST.std(axis=0)
+    drawn = conditional.sample(150, y=Y_TEST, random_state=0) / spread
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(X_TEST / spread, Y_TEST)
+    assert generated["label_agreement"] == np.mean(model.predict(drawn) == Y_TEST)
+    assert "downstream_accuracy" not in generated
+    assert "label_agreement" not in report.figures["real"]
+    for label, rows in report.per_class.items():
+        assert (
+            rows["generated"]["recall"] == full.per_class[label]["generated"]["recall"]
+        )
+        assert list(rows["real"]) == ["share"]
+
+
 def test_fewer_training_rows_are_all_taken(conditional):
     few, y_few = X_TRAIN[:60], Y_TRAIN[:60]
     report = evaluate_generator(
