@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 
-from manifoldgen.metrics import frechet_distance, frechet_distance_limit
+from manifoldgen.metrics import _frechet, frechet_distance, frechet_distance_limit
 
 
 def by_definition(X, Y):
@@ -103,6 +103,13 @@ def test_a_sample_is_at_no_distance_from_itself():
         assert 0.0 <= frechet_distance(X, X[::-1]) < 1e-10
     apart = frechet_distance(np.ones((50, 4)), np.zeros((60, 4)))
     assert apart == 4.0
+    # a point and a sample: the mean square distance from the point, n - 1 for n
+    point, X = np.ones((50, 40)), full
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = frechet_distance(X, point), frechet_distance(point, X)
+    expected = np.square(X.mean(axis=0) - 1).sum() + X.var(axis=0, ddof=1).sum()
+    assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_singular_covariances_keep_their_digits():
@@ -113,6 +120,19 @@ def test_singular_covariances_keep_their_digits():
     Y = with_moments(rng, 100, np.zeros(12), np.diag(other))
     expected = np.square(np.sqrt(one) - np.sqrt(other)).sum()
     assert_allclose(frechet_distance(X, Y), expected, rtol=1e-7)
+
+
+def test_eigenvalues_are_taken_where_they_are_exact_alone():
+    rng = np.random.RandomState(11)
+    X, Y = rng.randn(200, 12), 0.5 + rng.randn(300, 12) @ rng.randn(12, 12)
+    S, T = np.cov(X, rowvar=False), np.cov(Y, rowvar=False)
+    A, B = np.linalg.cholesky(S).T, np.linalg.cholesky(T).T
+    by_eigenvalues = _frechet._by_eigenvalues(S, T)
+    assert by_eigenvalues is not None
+    assert_allclose(by_eigenvalues, _frechet._by_singular_values(A, B), rtol=1e-10)
+    narrow = np.diag(np.logspace(0, -14, 12))
+    assert _frechet._by_eigenvalues(narrow @ S @ narrow, T) is None
+    assert _frechet._by_eigenvalues(S, np.diag([1.0] * 11 + [0.0])) is None
 
 
 def test_the_limit_takes_the_bias_off():
