@@ -25,7 +25,7 @@ from ..base import (
     unchanged_on_error,
     warn_unconverged,
 )
-from ..training import Outcome, Program
+from ..training import Checkpoint, Outcome, Program
 from ._conditional import ConditionalMixin
 
 _LEAST_EPOCHS = 20
@@ -73,8 +73,7 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
             validation = [tensor[out] for tensor in data] if len(out) > 1 else None
             train = [tensor[kept] for tensor in data] if len(out) > 1 else data
             program = self._program(networks, len(out), rng)
-            max_epochs = self._enough_epochs(len(train[0]))
-            outcome = self._run(program, train, validation, rng, checkpoint, max_epochs)
+            outcome = self._train(program, train, validation, rng, checkpoint)
             self._finish(program, outcome, validation)
             warn_unconverged(outcome, "validation_loss")
             self._keep(outcome)
@@ -87,11 +86,22 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         """Return what trains `networks`, watched on `n_held` rows."""
         raise NotImplementedError
 
+    def _train(
+        self,
+        program: Any,
+        train: list[Tensor],
+        validation: list[Tensor] | None,
+        rng: np.random.RandomState,
+        checkpoint: Checkpoint | None,
+    ) -> Outcome:
+        """Run `program` on the rows, and what else belongs to training."""
+        max_epochs = self._enough_epochs(len(train[0]))
+        return self._run(program, train, validation, rng, checkpoint, max_epochs)
+
     def _finish(
         self, program: Any, outcome: Outcome, validation: list[Tensor] | None
     ) -> None:
-        """Keep the trained networks."""
-        raise NotImplementedError
+        """Keep the trained networks, where `_train` has not."""
 
     def _sample_units(
         self,
@@ -99,7 +109,10 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         codes: NDArray[np.int64] | None,
         rng: np.random.RandomState,
     ) -> NDArray[np.float32]:
-        """Return standardised rows, drawn for labels at `codes` where conditional."""
+        """Return standardised rows, drawn for labels at `codes` where conditional.
+
+        They have the columns that vary, see `_modelled`.
+        """
         raise NotImplementedError
 
     def _default_steps(self, n_rows: int) -> int:
@@ -110,7 +123,8 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         self, n_samples: int, y: Any, rng: np.random.RandomState
     ) -> NDArray[np.float32]:
         codes = self._codes_for(n_samples, y, rng)
-        units = self._sample_units(n_samples, codes, rng)
+        units = np.zeros((n_samples, self.n_features_in_), dtype=np.float32)
+        units[:, self._modelled] = self._sample_units(n_samples, codes, rng)
         X = unstandardize(units, self.mean_, self.scale_).astype(np.float32)
         return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
 
@@ -131,7 +145,19 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         warn_of_coarse_columns(type(self).__name__, self.mean_, self.scale_)
         self._is_uint8 = rows.dtype == np.uint8
 
+    @property
+    def _modelled(self) -> NDArray[np.int64]:
+        """Positions of the columns that vary; of one column where none does."""
+        varying = np.flatnonzero(self.scale_)
+        return varying if len(varying) else np.zeros(1, dtype=np.int64)
+
     def _start(self, fitted: dict[str, Any] | None, seed: int) -> dict[str, nn.Module]:
+        if fitted is not None and len(self.mean_) != self.n_features_in_:
+            raise ValueError(
+                "Training on from fitted weights needs networks of the same shapes, "
+                f"for rows of {len(self.mean_)} features, got {self.n_features_in_}. "
+                "Fit with warm_start=False."
+            )
         networks = self._build_networks(seed)
         if fitted is not None:
             continue_from(networks, fitted)
@@ -140,7 +166,8 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
     def _on_device(
         self, rows: NDArray[Any], codes: NDArray[np.int64] | None
     ) -> list[Tensor]:
-        data = [standardize(rows, self.mean_, self.scale_)]
+        units = standardize(rows, self.mean_, self.scale_)
+        data = [np.ascontiguousarray(units[:, self._modelled])]
         if codes is not None:
             data.append(self._one_hot(codes))
         return [torch.from_numpy(part).to(self.device_) for part in data]

@@ -18,7 +18,9 @@ class LogDensityMixin:
 
     if TYPE_CHECKING:
 
-        def _validate_rows(self, X: Any, *, reset: bool) -> NDArray[Any]: ...
+        def _validate_rows(
+            self, X: Any, *, reset: bool, n_min: int = 1
+        ) -> NDArray[Any]: ...
 
     def _log_density(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
         raise NotImplementedError
@@ -44,8 +46,10 @@ class LogDensityMixin:
         units = difference[:, varies] / self.scale_[varies]
         step = np.finfo(np.float32).eps * np.maximum(np.abs(self.mean_), 1.0)
         off = (difference[:, ~varies] / step[~varies]).clip(-1e100, 1e100)
-        log_density = self._log_density(np.ascontiguousarray(units))
-        return log_density - np.log(self.scale_[varies]).sum() - 0.5 * (off**2).sum(1)
+        nats = -0.5 * np.square(off).sum(axis=1)
+        if varies.any():
+            nats += self._log_density(np.ascontiguousarray(units))
+        return nats - np.log(self.scale_[varies]).sum()
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-density of the rows of `X`.

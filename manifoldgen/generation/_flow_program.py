@@ -1,0 +1,109 @@
+"""What a flow from noise to rows is to the engine."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..nn import VelocityField, inverse_spread, linear_velocity
+from ..training import Batch, Program, RunningAverage
+
+LABEL_DROPOUT = 0.1
+"""Share of the rows that are learned without their label, where there are labels."""
+
+
+class FlowMatchingProgram(Program):
+    """Regress the velocity of straight ways from noise to rows.
+
+    Minimises ``E s(t)^2 |v(x, t) - (x_1 - x_0)|^2`` for ``x = t x_1 + (1 - t) x_0``
+    with t logit-normal and ``s^2 = t^2 + (1 - t)^2``, the squared error in units of
+    what the best linear field leaves. A batch is rows x_1, their labels where there
+    are some, and, where `paired`, the noise x_0 that each of them came from.
+    """
+
+    def __init__(
+        self,
+        field: VelocityField,
+        average: VelocityField,
+        optimizer: torch.optim.Optimizer,
+        *,
+        average_decay: float,
+        probe_seed: int,
+        half: bool = False,
+        paired: bool = False,
+    ) -> None:
+        super().__init__()
+        self.field, self.average = field, average
+        self.optimizer = optimizer
+        self.probe_seed = probe_seed
+        self.half = half
+        self.paired = paired
+        self.modules = {"field": field, "average": average}
+        self.optimizers = {"optimizer": optimizer}
+        self.averages = {"field": RunningAverage(field, average, average_decay)}
+
+    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take one gradient step on a batch of rows."""
+        rows, noise, labels = self._parts(batch, generator)
+        if labels:
+            known = torch.empty(len(rows), 1, device=rows.device)
+            known.bernoulli_(1.0 - LABEL_DROPOUT, generator=generator)
+            labels = [labels[0] * known]
+        time = _logit_normal(len(rows), generator)
+        loss = self._errors(self.field, rows, noise, time, labels).mean()
+        self.optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        self.optimizer.step()
+        self.averages["field"].update()
+        return {"loss": loss.detach()}
+
+    def validate(self, rows: Batch) -> dict[str, Tensor]:
+        """Return the loss of the averaged field on rows with noise that stays."""
+        generator = torch.Generator(device=rows[0].device)
+        generator.manual_seed(self.probe_seed)
+        errors = []
+        with torch.no_grad():
+            for start in range(0, len(rows[0]), 1024):
+                part = tuple(tensor[start : start + 1024] for tensor in rows)
+                x, noise, labels = self._parts(part, generator)
+                time = _logit_normal(len(x), generator)
+                errors.append(self._errors(self.average, x, noise, time, labels))
+        every = torch.cat(errors)
+        deviation = every.std(correction=0) / len(every) ** 0.5
+        return {"loss": every.mean(), "loss_error": deviation}
+
+    def _parts(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return rows, noise and labels of a batch."""
+        rows, *rest = batch
+        if self.paired:
+            return rows, rest[-1], list(rest[:-1])
+        return rows, torch.empty_like(rows).normal_(generator=generator), rest
+
+    def _errors(
+        self,
+        field: VelocityField,
+        rows: Tensor,
+        noise: Tensor,
+        time: Tensor,
+        labels: list[Tensor],
+    ) -> Tensor:
+        """Return the squared error of each row, averaged over its columns."""
+        x = time * rows + (1.0 - time) * noise
+        # (x_1 - x_0 - linear velocity) s, so that no large terms cancel at the ends
+        wanted = (rows - noise - linear_velocity(x, time)) / inverse_spread(time)
+        with self._autocast(x):
+            found = field.residual(x, time, labels)
+        return (found.float() - wanted).square().mean(1)
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        if not self.half:
+            return nullcontext()
+        return torch.autocast(x.device.type, dtype=torch.bfloat16)
+
+
+def _logit_normal(n: int, generator: torch.Generator) -> Tensor:
+    time = torch.empty(n, 1, device=generator.device)
+    return time.normal_(generator=generator).sigmoid_()
