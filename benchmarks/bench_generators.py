@@ -20,6 +20,7 @@ million weights, less than one, as the last contestant shows.
 
 import argparse
 import hashlib
+import os
 import pickle
 import time
 from collections.abc import Callable
@@ -231,9 +232,14 @@ def new_generator(kind: str, run: Run, seconds: float, **parameters: Any) -> Any
     """Return a generator of the package, which stops by itself where it can."""
     parameters = PARAMETERS[kind] | parameters
     generator = getattr(manifoldgen, kind)(random_state=run.seed, **parameters)
-    if "max_time" in generator.get_params():
-        generator.set_params(max_time=max(seconds, 1.0))
-    return generator
+    return bounded(generator, seconds)
+
+
+def bounded(estimator: Any, seconds: float) -> Any:
+    """Set the seconds of training, of what trains as long as it may."""
+    if "max_time" in estimator.get_params(deep=False):
+        estimator.set_params(max_time=max(seconds, 1.0))
+    return estimator
 
 
 def staged(
@@ -266,9 +272,9 @@ def joint(name: str, run: Run) -> list[Line]:
         manifold=clone(manifold),
         generator=new_generator(STAGED, run, run.share * SECONDS - before),
         random_state=run.seed,
-        max_time=run.share * EXTRA_SECONDS,
         **PARAMETERS["JointGenerator"],
     )
+    bounded(model, run.share * EXTRA_SECONDS)
     _, seconds = timed(model.fit, run.X)
     return [
         Line(
@@ -350,6 +356,7 @@ def judge(line: Line, run: Run, extractors: dict[str, Extractor]) -> dict[str, A
     found = {
         "seconds": line.seconds,
         "sample_seconds": seconds,
+        "load": os.getloadavg()[0],  # seconds on a busy machine are worth less
         "squared_error": float(np.mean((back - run.held_out) ** 2)),
         "extractors": {
             seed: figures(
@@ -431,7 +438,12 @@ def main() -> None:
     parser = options_for(__doc__, [REAL, *CONTESTANTS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--tune", action="store_true", help="never the test images")
+    parser.add_argument(
+        "--fresh", action="store_true", help="fit manifolds again that are kept"
+    )
     options = parser.parse_args()
+    for path in CACHE.glob("manifold_*.pkl") if options.fresh else ():
+        path.unlink()
     file = file_name("generators_tune" if options.tune else "generators", options.quick)
     extractors = {
         str(seed): extractor(seed, partial(mnist_splits, options.data))
