@@ -226,7 +226,8 @@ class LatentGAN(BaseGenerator):
         """Return minus the energy distance between `X` and as many samples.
 
         Columns are scaled by their standard deviation in training; the samples come
-        from a fixed seed. Higher is better, and about 0 is perfect.
+        from a fixed seed and are truncated as those of `sample` are. Higher is better,
+        and about 0 is perfect.
 
         Parameters
         ----------
@@ -344,8 +345,8 @@ class LatentGAN(BaseGenerator):
             warnings.warn(
                 f"The generator collapsed: its best energy distance to held-out rows "
                 f"is {np.nanmin(probe):.3g}, that of independent Gaussian columns is "
-                f"{bound:.3g}. Raise max_epochs or gradient_penalty, or lower "
-                "learning_rate.",
+                f"{bound:.3g}. Raise max_epochs or, in the relativistic game, "
+                "gradient_penalty, or lower learning_rate.",
                 CollapseWarning,
                 stacklevel=4,
             )
