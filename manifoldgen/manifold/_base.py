@@ -271,7 +271,12 @@ class BaseManifold(
             n_out = len(self._landmarks)
         if self.architecture == "conv":
             network: nn.Module = ConvEncoder(
-                shape, n_out, self.channels, self.dropout, generator
+                shape,
+                n_out,
+                self.channels,
+                self.activation,
+                self.dropout,
+                generator,
             )
         else:
             sizes = (n_in, *self.hidden_sizes, n_out)
@@ -291,7 +296,7 @@ class BaseManifold(
             n_in += 2 * _N_WAVES
         if self.architecture == "conv":
             network: nn.Module = ConvDecoder(
-                shape, n_in, self.channels, self.dropout, generator
+                shape, n_in, self.channels, self.activation, self.dropout, generator
             )
         else:
             sizes = (n_in, *reversed(self.hidden_sizes), n_out)

@@ -69,7 +69,7 @@ class UMAPManifold(PlacedManifold):
     channels : tuple of int, default=(32, 64)
         Channels of the convolutions of the encoder, each halving the image.
     activation : {"relu", "leaky_relu", "silu", "gelu", "tanh"}, default="silu"
-        Activation of the perceptrons.
+        Activation between the layers.
     image_shape : tuple of int, default=None
         (channels, height, width) of a row. None takes it from an (n, height, width) or
         (n, channels, height, width) array; a 2-D row is a (1, 1, n_features) strip.

@@ -273,6 +273,8 @@ class ConvEncoder(nn.Module):
         Width of the output.
     channels : sequence of int, default=(32, 64)
         Channels after each convolution.
+    activation : str, default="silu"
+        One of `ACTIVATIONS`, after each convolution.
     dropout : float, default=0.0
         Probability with which a unit before the linear layer is zeroed in training.
     generator : torch.Generator or None, default=None
@@ -284,11 +286,13 @@ class ConvEncoder(nn.Module):
         image_shape: tuple[int, int, int],
         n_components: int,
         channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
+        self.activation = activation
         depth, height, width = image_shape
         self.convolutions = nn.ModuleList()
         for n_out in channels:
@@ -303,9 +307,10 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n, channels * height * width) to (n, n_components)."""
+        activate = _ACTIVATIONS[self.activation]
         x = x.reshape(-1, *self.image_shape)
         for layer in self.convolutions:
-            x = F.relu(layer(x))
+            x = activate(layer(x))
         return self.head(self.dropout(x.flatten(1)))
 
 
@@ -324,6 +329,8 @@ class ConvDecoder(nn.Module):
         Width of the input.
     channels : sequence of int, default=(32, 64)
         As in `ConvEncoder`; used in reverse.
+    activation : str, default="silu"
+        One of `ACTIVATIONS`, before each convolution.
     dropout : float, default=0.0
         Probability with which a unit after the linear layer is zeroed in training.
     generator : torch.Generator or None, default=None
@@ -335,10 +342,12 @@ class ConvDecoder(nn.Module):
         image_shape: tuple[int, int, int],
         n_components: int,
         channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.sizes = [(image_shape[1], image_shape[2])]
         for _ in channels:
             height, width = self.sizes[-1]
@@ -356,9 +365,10 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map rows of shape (n, n_components) to (n, channels * height * width)."""
+        activate = _ACTIVATIONS[self.activation]
         x = self.dropout(self.head(z)).reshape(-1, *self.start)
         for layer, size in zip(
             self.convolutions, reversed(self.sizes[:-1]), strict=True
         ):
-            x = layer(F.interpolate(F.relu(x), size=size, mode="nearest"))
+            x = layer(F.interpolate(activate(x), size=size, mode="nearest"))
         return x.flatten(1)

@@ -68,8 +68,8 @@ BUILDERS = {
     "perceptron": lambda g: MLP((4, 8, 2), generator=g),
     "critic": lambda g: Critic(4, (8,), g),
     "spectral critic": lambda g: SpectralCritic(Critic(4, (8,), g), g),
-    "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), 0.0, g),
-    "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), 0.0, g),
+    "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), "silu", 0.0, g),
+    "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), "silu", 0.0, g),
 }
 
 
@@ -134,8 +134,8 @@ def test_dropout_rests_in_evaluation():
     ("network", "width"),
     [
         (MLP((6, 50, 50, 3), dropout=0.5), 6),
-        (ConvEncoder((1, 4, 4), 3, (20,), 0.5), 16),
-        (ConvDecoder((1, 4, 4), 3, (20,), 0.5), 3),
+        (ConvEncoder((1, 4, 4), 3, (20,), dropout=0.5), 16),
+        (ConvDecoder((1, 4, 4), 3, (20,), dropout=0.5), 3),
     ],
     ids=["perceptron", "encoder", "decoder"],
 )
@@ -239,7 +239,7 @@ def test_an_encoder_without_convolutions_is_linear():
 
 def test_the_encoder_sees_rows_as_channels_height_width():
     # one convolution, whose only weight that is not 0 is the centre: a pick of pixels
-    encoder = ConvEncoder((2, 4, 4), 4, (1,), generator=stream())
+    encoder = ConvEncoder((2, 4, 4), 4, (1,), "relu", generator=stream())
     with torch.no_grad():
         (layer,) = encoder.convolutions
         layer.weight.zero_()
@@ -251,7 +251,7 @@ def test_the_encoder_sees_rows_as_channels_height_width():
 
 
 def test_the_decoder_enlarges_by_nearest_neighbours():
-    decoder = ConvDecoder((1, 5, 4), 6, (1,), generator=stream())
+    decoder = ConvDecoder((1, 5, 4), 6, (1,), "relu", generator=stream())
     assert decoder.start == (1, 3, 2)
     with torch.no_grad():
         decoder.head.weight.copy_(torch.eye(6))
