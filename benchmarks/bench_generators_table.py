@@ -3,7 +3,7 @@
 Columns are standardised by the rows to fit. Every generator draws by label, as many
 rows of each as are held out: ours with `conditional=True`, those of scikit-learn and
 pythae as one model a class. Held-out rows that were never seen are beside rows of the
-training set, which is what a perfect generator reaches ("real rows"). Ratio: accuracy
+training set, which is what a perfect generator reaches ("real rows"). Accuracy ratio:
 on held-out rows of a logistic regression that learned from generated rows, over that
 of one that learned from the real ones.
 """
@@ -46,8 +46,8 @@ FIGURES = {
     "coverage": 3,
     "recall": 3,
     "two_sample_accuracy": 3,
-    "two_sample_p_value": 3,
-    "ratio": 3,
+    "two_sample_p_value": 2,
+    "accuracy_ratio": 3,
     "near_copies": 3,
     "fit_seconds": 1,
 }
@@ -156,7 +156,7 @@ def figures(rows: Images, drawn: Rows, to_learn: Rows, seed: int) -> dict[str, f
         "recall": prdc.recall,
         "two_sample_accuracy": test.accuracy,
         "two_sample_p_value": test.p_value,
-        "ratio": learned.ratio,
+        "accuracy_ratio": learned.ratio,
         "near_copies": near_copy_share(rows.X, drawn),
     }
 
@@ -183,7 +183,7 @@ def cell(name: str, runs: list[dict[str, float]]) -> str | None:
         return None
     digits = FIGURES[name]
     if name == "two_sample_p_value":
-        return f"{np.median(values):.{digits}f}"
+        return f"{np.median(values):.{digits}g}"
     return f"{np.mean(values):.{digits}f} ({np.std(values):.{digits}f})"
 
 
