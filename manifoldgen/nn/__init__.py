@@ -20,7 +20,7 @@ from .modules import (
     SpectralCritic,
     bind_generator,
 )
-from .splines import SplineFlow
+from .splines import SplineFlow, even_linear
 from .velocity import (
     SOLVERS,
     VelocityField,
@@ -49,6 +49,7 @@ __all__ = [
     "bind_generator",
     "critic_backward",
     "critic_forward",
+    "even_linear",
     "follow",
     "inverse_spread",
     "linear_velocity",
