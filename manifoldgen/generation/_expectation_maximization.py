@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import cholesky, rq, solve_triangular
 from sklearn.cluster import kmeans_plusplus
 
 from .._threads import map_on_threads, narrow_blas
@@ -20,6 +20,8 @@ _LEAST_SHARE = 1e-8  # of a row in a component, below which its moments do not s
 _FLOOR = 1e-9  # variance of a component in any direction, at least
 _SEED_ROWS = 20_000
 _LLOYD_ROUNDS = 3
+_DRAWN_ROWS = 64
+_TRIAL_ROWS = 10_000
 _ENOUGH = 8  # components up to which a number that is worse ends no search
 
 N_COVARIANCE_PARAMETERS: dict[str, Callable[[int, int], int]] = {
@@ -387,3 +389,124 @@ def _halves(best: int, tried: list[int]) -> list[int]:
     place = tried.index(best)
     around = [tried[n] for n in (place - 1, place + 1) if 0 <= n < len(tried)]
     return [(n + best) // 2 for n in around if abs(n - best) > max(1, best // 4)]
+
+
+def chosen_components(
+    chance: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    codes: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return a component for each number in [0, 1), by the weights of its class.
+
+    Parameters
+    ----------
+    chance : ndarray of shape (n,), float64
+    weights : ndarray of shape (n_classes, k), float64
+        At least 0, of any sum above it.
+    codes : ndarray of shape (n,), int64
+        Positions in the rows of `weights`.
+
+    Returns
+    -------
+    chosen : ndarray of shape (n,), int64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.array([[1.0, 3.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> chosen_components(np.array([0.2, 0.3, 0.3]), weights, np.array([0, 0, 1]))
+    array([0, 1, 2])
+    """
+    chosen = np.empty(len(chance), dtype=np.int64)
+    for code in np.unique(codes):
+        edges = np.cumsum(weights[code])
+        rows = codes == code
+        place = np.searchsorted(edges, chance[rows] * edges[-1], side="right")
+        chosen[rows] = np.minimum(place, np.searchsorted(edges, edges[-1]))
+    return chosen
+
+
+def drawn_rows(
+    noise: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    means: NDArray[np.float64],
+    roots: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return a row of the chosen component for each row of normal noise.
+
+    In blocks of one height, so that a row is the same to the bit however many are
+    drawn.
+
+    Parameters
+    ----------
+    noise : ndarray of shape (n, d), float64
+    chosen : ndarray of shape (n,), int64
+    means : ndarray of shape (k, d), float64
+    roots : ndarray of shape (k, d, d), float64
+        Upper triangular R with ``R Rᵀ`` the inverse covariance.
+
+    Returns
+    -------
+    rows : ndarray of shape (n, d), float64
+    """
+    rows = np.empty(noise.shape)
+    block = np.zeros((_DRAWN_ROWS, noise.shape[1]))
+    for k in np.unique(chosen):
+        mine = np.flatnonzero(chosen == k)
+        spread = solve_triangular(roots[k], np.eye(len(roots[k])))
+        for start in range(0, len(mine), _DRAWN_ROWS):
+            part = mine[start : start + _DRAWN_ROWS]
+            block[: len(part)] = noise[part]
+            rows[part] = (block @ spread)[: len(part)] + means[k]
+    return rows
+
+
+def precision_root(
+    covariance: NDArray[np.float64], forward: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return upper triangular R with ``R Rᵀ`` the inverse covariance before whitening.
+
+    Not by way of the covariance, where rounding hides the least variances of columns
+    that nearly repeat each other. The signs make R one and the same for all R, or
+    rounding would choose which of two samples a noise stands for.
+    """
+    if not covariance.size:
+        return covariance
+    lower = cholesky(covariance, lower=True)
+    root = rq(solve_triangular(lower, forward.T, lower=True).T, mode="r")
+    return root * np.sign(root.diagonal())
+
+
+def fit_mixture(
+    X: NDArray[np.float64],
+    lengths: NDArray[np.float64],
+    most: int,
+    rng: np.random.RandomState,
+) -> Components:
+    """Return the mixture of up to `most` Gaussians that the criterion chooses.
+
+    Their number is looked for on at most 10,000 of the rows, and in few steps.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float64
+    lengths : ndarray of shape (d,), float64
+        As in `begin`.
+    most : int
+    rng : RandomState
+
+    Returns
+    -------
+    components : Components
+    """
+
+    def attempt(rows: NDArray[np.float64], k: int) -> Fit:
+        start = begin(rows, k, "full", 1.0, lengths, rng)
+        return climb(rows, start, "full", 1.0, 10, 1e-3)
+
+    part = X
+    if len(X) > _TRIAL_ROWS:
+        part = X[np.sort(rng.choice(len(X), _TRIAL_ROWS, replace=False))]
+    most = max(1, min(most, len(part) // (X.shape[1] + 1)))
+    found, _ = search(part, most, attempt, "full")
+    return climb(X, found.components, "full", 1.0, 20, 1e-2).components

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, rq, solve_triangular
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
@@ -23,7 +22,10 @@ from ._expectation_maximization import (
     Components,
     Fit,
     begin,
+    chosen_components,
     climb,
+    drawn_rows,
+    precision_root,
     search,
 )
 from ._whitening import whitening_axes
@@ -31,7 +33,6 @@ from ._whitening import whitening_axes
 _TRIAL_STEPS = 10
 _TRIAL_ROWS = 50_000
 _MOST_COMPONENTS = 512
-_DRAWN_ROWS = 64
 
 
 class LatentMixture(
@@ -217,30 +218,14 @@ class LatentMixture(
         chance = np.random.RandomState(draw_seed(rng)).random_sample(n_samples)
         varies = np.flatnonzero(self.scale_)
         noise = rng.standard_normal((n_samples, len(varies)))
-        chosen = self._choose(chance, codes)
+        if codes is None:
+            codes = np.zeros(n_samples, dtype=np.int64)
+        mine = np.arange(codes.max() + 1)[:, None] == self.component_codes_
+        chosen = chosen_components(chance, mine * self.weights_, codes)
         units = np.zeros((n_samples, len(self.scale_)))
-        for k in np.unique(chosen):
-            mine = np.flatnonzero(chosen == k)
-            root = solve_triangular(self._unit_roots[k], np.eye(len(varies)))
-            units[np.ix_(mine, varies)] = _product(noise[mine], root)
-            units[np.ix_(mine, varies)] += self._unit_means[k]
+        units[:, varies] = drawn_rows(noise, chosen, self._unit_means, self._unit_roots)
         X = unstandardize(units, self.mean_, self.scale_).astype(np.float32)
         return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
-
-    def _choose(
-        self, chance: NDArray[np.float64], codes: NDArray[np.int64] | None
-    ) -> NDArray[np.int64]:
-        """Return a component for each number in [0, 1), of the class at `codes`."""
-        if codes is None:
-            codes = np.zeros(len(chance), dtype=np.int64)
-        chosen = np.empty(len(chance), dtype=np.int64)
-        for code in np.unique(codes):
-            mine = np.flatnonzero(self.component_codes_ == code)
-            edges = np.cumsum(self.weights_[mine])
-            rows = codes == code
-            place = np.searchsorted(edges, chance[rows] * edges[-1], side="right")
-            chosen[rows] = mine[np.minimum(place, len(mine) - 1)]
-        return chosen
 
     def _check_parameters(self) -> None:
         for name in ("n_components", "max_components"):
@@ -355,7 +340,7 @@ class LatentMixture(
         self.n_iter_ = max(fit.n_iter for fit in fits)
         self._unit_means = np.concatenate([part.means for part in parts]) @ back
         covariances = [c for part in parts for c in part.covariances]
-        self._unit_roots = np.array([_precision_root(c, forward) for c in covariances])
+        self._unit_roots = np.array([precision_root(c, forward) for c in covariances])
         varies = np.flatnonzero(self.scale_)
         scale = self.scale_[varies]
         n, d = self.n_components_, len(self.scale_)
@@ -365,35 +350,3 @@ class LatentMixture(
         for k, covariance in enumerate(covariances):
             inside = back.T @ covariance @ back * np.outer(scale, scale)
             self.covariances_[k][np.ix_(varies, varies)] = inside
-
-
-def _precision_root(
-    covariance: NDArray[np.float64], forward: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return upper triangular R with ``R Rᵀ`` the inverse covariance before whitening.
-
-    Not by way of the covariance, where rounding hides the least variances of columns
-    that nearly repeat each other. The signs make R one and the same for all R, or
-    rounding would choose which of two samples a noise stands for.
-    """
-    if not covariance.size:
-        return covariance
-    lower = cholesky(covariance, lower=True)
-    root = rq(solve_triangular(lower, forward.T, lower=True).T, mode="r")
-    return root * np.sign(root.diagonal())
-
-
-def _product(
-    rows: NDArray[np.float64], matrix: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return ``rows @ matrix`` in blocks of one height.
-
-    A row is then the same to the bit, however many are drawn.
-    """
-    out = np.empty((len(rows), matrix.shape[1]))
-    block = np.zeros((_DRAWN_ROWS, len(matrix)))
-    for start in range(0, len(rows), _DRAWN_ROWS):
-        part = rows[start : start + _DRAWN_ROWS]
-        block[: len(part)] = part
-        out[start : start + _DRAWN_ROWS] = (block @ matrix)[: len(part)]
-    return out
