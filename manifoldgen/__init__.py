@@ -22,6 +22,8 @@ _HOMES = {
     "LatentFlowMatching": "generation",
     "LatentGAN": "generation",
     "LatentGridDisplay": "plotting",
+    "LatentMixture": "generation",
+    "LatentNormalizingFlow": "generation",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
     "NearestRealDisplay": "plotting",
@@ -91,6 +93,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .generation import LatentFlowMatching as LatentFlowMatching
     from .generation import LatentGAN as LatentGAN
+    from .generation import LatentMixture as LatentMixture
+    from .generation import LatentNormalizingFlow as LatentNormalizingFlow
     from .latent import AttributeDirection as AttributeDirection
     from .latent import attribute_direction as attribute_direction
     from .latent import interpolate as interpolate

@@ -1,5 +1,13 @@
 """Generators: p(Z), drawn by `sample`."""
 
+from ._flow_matching import LatentFlowMatching
 from ._gan import LatentGAN
+from ._mixture import LatentMixture
+from ._normalizing_flow import LatentNormalizingFlow
 
-__all__ = ["LatentGAN"]
+__all__ = [
+    "LatentFlowMatching",
+    "LatentGAN",
+    "LatentMixture",
+    "LatentNormalizingFlow",
+]

@@ -26,6 +26,8 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     LatentGAN,
+    LatentMixture,
+    LatentNormalizingFlow,
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
@@ -132,6 +134,12 @@ ESTIMATORS = {
     "own networks": own_autoencoder(),
     "gan": gan(),
     "conditional gan": gan(conditional=True),
+    "mixture": LatentMixture(random_state=0),
+    "conditional mixture": LatentMixture(1, conditional=True, random_state=0),
+    "spline flow": LatentNormalizingFlow(n_transforms=2, **TINY),
+    "conditional spline flow": LatentNormalizingFlow(
+        n_transforms=1, conditional=True, **TINY
+    ),
     "pipeline": make_generative_pipeline(
         MinMaxScaler(), PCA(10), autoencoder(), gan(conditional=True)
     ),
