@@ -84,17 +84,19 @@ class NormalizingFlowProgram(Program):
 class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
     r"""Generate rows like those of `fit` by an invertible network of splines.
 
-    A flow f takes rows to normal noise, by splines that bend each half of the columns
-    as the other half tells [1]_, and is trained for the likelihood of the rows,
+    A flow f takes rows to noise, by splines that bend each half of the columns as the
+    other half tells [1]_, and is trained for the likelihood of the rows,
 
-    .. math:: \log p(x) = \log \mathcal{N}(f(x);\, 0, I)
+    .. math:: \log p(x) = \log q(f(x))
               + \log \left| \det \frac{\partial f}{\partial x} \right|
 
     on principal axes scaled to variance 1. `sample` takes noise back through it, in one
-    pass. Its density is exact, at the price of networks that may only bend and never
-    tear: between separate groups of rows it leaves bridges, and `LatentFlowMatching`
-    draws the better samples, in more time. On columns that take few values, integers
-    say, the density grows without bound there, and the flow spends itself on that: use
+    pass. A flow may only bend and never tear, so from one Gaussian it would draw
+    bridges between separate groups of rows. The noise q is therefore a mixture of
+    them, as in [2]_: first fitted to the rows, by class where `conditional`, as
+    `LatentMixture` is, and then left as it is. The flow begins as the identity and
+    bends what Gaussians cannot follow. On columns that take few values, integers say,
+    the density grows without bound, and the flow spends itself on that: use
     `LatentMixture`, whose variances are bounded.
 
     Parameters
@@ -129,7 +131,7 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
     warm_start : bool, default=False
         Start `fit` from the fitted weights where there are any of the same shapes.
     max_time : float, default=None
-        Seconds after which training stops.
+        Seconds after which training stops, those for the noise not counted.
     precision : {"float32"}, default="float32"
         Logarithms of slopes need it.
     device : str, default="auto"
@@ -182,6 +184,9 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
        NeurIPS 2019, arXiv:1906.04032, Eqs. (1), (4) and section 3. We differ in fixed
        principal axes where they learn linear maps, and in perceptrons without residual
        blocks.
+    .. [2] P. Izmailov, P. Kirichenko, M. Finzi, A. Wilson, "Semi-supervised learning
+       with normalizing flows", ICML 2020, arXiv:1912.13025, Eq. (1). We fit the mixture
+       before the flow and without labels too.
 
     Examples
     --------

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,7 +111,7 @@ class SplineFlow(nn.Module):
     --------
     >>> flow = SplineFlow(2, 0, n_transforms=2, hidden_sizes=(8,), n_bins=4)
     >>> nats = flow.log_density(torch.zeros(1, 2), torch.zeros(1, 0))
-    >>> round(float(nats), 4)  # -log(2 pi)
+    >>> round(nats.item(), 4)  # -log(2 pi)
     -1.8379
     """
 
@@ -138,7 +137,7 @@ class SplineFlow(nn.Module):
                 n_columns,
                 n_classes,
                 mask=half,
-                univariate=partial(MonotonicRQSTransform, slope=1e-3),
+                univariate=MonotonicRQSTransform,
                 shapes=[(n_bins,), (n_bins,), (n_bins - 1,)],
                 hidden_features=tuple(hidden_sizes),
                 activation=nn.SiLU,
