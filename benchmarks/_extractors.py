@@ -5,6 +5,11 @@ of, so that it favours no contestant; its penultimate layer, 128 wide, is the sp
 which generated and real images are compared. What the three seeds disagree in is noise
 of the measure. `python benchmarks/_extractors.py` trains what is missing, a minute or
 two a seed on one core, and prints the accuracy on the test images.
+
+The layers pool by the mean, and nothing is normalised: a maximum over a patch follows
+the contrast of strokes before their shape. With maxima and batch normalisation, the
+first choice here, real images were at a Fréchet distance of 5 and the reconstructions
+of any autoencoder at 200 to 400, most of it a mean that moved with the contrast.
 """
 
 import argparse
@@ -29,9 +34,10 @@ N_GENERATOR, N_EXTRACTOR, N_TUNING = 40_000, 10_000, 10_000
 RECIPE = {
     "channels": (32, 64),
     "width": 128,
+    "pool": "mean",
     "epochs": 14,
     "batch_size": 125,
-    "peak_learning_rate": 4e-3,
+    "peak_learning_rate": 3e-3,
     "degrees": 12.0,
     "pixels": 2.0,
     "scale": 0.12,
@@ -65,24 +71,21 @@ def mnist_splits(data: str | None = None) -> Splits:
 
 
 class Classifier(nn.Module):
-    """Two blocks of convolutions, a hidden layer whose output is the features, logits.
+    """Two convolutions, a hidden layer whose output is the features, and logits.
 
-    Batch normalisation and no dropout: 10,000 images suffice with what `moved` does to
-    them.
+    No dropout: 10,000 images suffice with what `moved` does to them.
     """
 
     def __init__(self, channels: tuple[int, int], width: int) -> None:
         super().__init__()
         first, second = channels
         self.body = nn.Sequential(
-            nn.Conv2d(1, first, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),  # before the rest of the block: a quarter of the work
-            nn.BatchNorm2d(first),
+            nn.Conv2d(1, first, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(first, second, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),
-            nn.BatchNorm2d(second),
+            nn.AvgPool2d(2),
+            nn.Conv2d(first, second, 3, padding=1),
             nn.ReLU(),
+            nn.AvgPool2d(2),
             nn.Flatten(),
             nn.Linear(second * 49, width),
             nn.ReLU(),
@@ -197,7 +200,7 @@ def accuracy(classifier: Extractor, X: Rows, y: Labels) -> float:
 
 def _recipe_name() -> str:
     return "-".join(
-        "x".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+        "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
         for value in RECIPE.values()
     )
 
