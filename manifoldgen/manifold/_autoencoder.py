@@ -42,8 +42,8 @@ class AutoencoderManifold(BaseManifold):
     n_components : int, default=2
         Width of the latent space, at most the number of features.
     architecture : {"mlp", "conv"}, default="mlp"
-        Built-in networks: perceptrons of `hidden_sizes`, or convolutions of `channels`
-        on `image_shape`.
+        Built-in networks: perceptrons of `hidden_sizes`, or before them convolutions of
+        `channels` on `image_shape`.
     hidden_sizes : tuple of int, default=(128, 64)
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     channels : tuple of int, default=(32, 64)

@@ -274,6 +274,7 @@ class BaseManifold(
                 shape,
                 n_out,
                 self.channels,
+                self.hidden_sizes,
                 self.activation,
                 self.dropout,
                 generator,
@@ -296,7 +297,13 @@ class BaseManifold(
             n_in += 2 * _N_WAVES
         if self.architecture == "conv":
             network: nn.Module = ConvDecoder(
-                shape, n_in, self.channels, self.activation, self.dropout, generator
+                shape,
+                n_in,
+                self.channels,
+                self.hidden_sizes,
+                self.activation,
+                self.dropout,
+                generator,
             )
         else:
             sizes = (n_in, *reversed(self.hidden_sizes), n_out)

@@ -62,8 +62,8 @@ class DistilledManifold(BaseManifold):
         Share of the gradient of the reconstruction that reaches the encoder, >= 0. The
         decoder learns from all of it.
     architecture : {"mlp", "conv"}, default="mlp"
-        Built-in networks: perceptrons of `hidden_sizes`, or convolutions of `channels`
-        on `image_shape`.
+        Built-in networks: perceptrons of `hidden_sizes`, or before them convolutions of
+        `channels` on `image_shape`.
     hidden_sizes : tuple of int, default=(256, 256)
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     channels : tuple of int, default=(32, 64)

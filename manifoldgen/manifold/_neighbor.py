@@ -89,8 +89,8 @@ class NeighborManifold(BaseManifold):
         decoder learns from all of it. None is 0 up to 3 components, which show
         neighbours alone, and 100 for more, which are to go back from.
     architecture : {"mlp", "conv"}, default="mlp"
-        Built-in networks: perceptrons of `hidden_sizes`, or convolutions of `channels`
-        on `image_shape`.
+        Built-in networks: perceptrons of `hidden_sizes`, or before them convolutions of
+        `channels` on `image_shape`.
     hidden_sizes : tuple of int, default=(256, 256)
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     channels : tuple of int, default=(32, 64)

@@ -46,12 +46,17 @@ def bind_generator(module: nn.Module, generator: torch.Generator | None) -> None
             layer.generator = generator
 
 
-def _initialize(layer: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw He-uniform weights [He et al. 2015, arXiv:1502.01852]; biases are 0."""
+def _initialize(
+    layer: nn.Module, generator: torch.Generator | None, gain: float = 2.0
+) -> None:
+    """Draw uniform weights of variance ``gain / n_in``; biases are 0.
+
+    The default is that of He et al. 2015, arXiv:1502.01852.
+    """
     weight = layer.weight
     assert isinstance(weight, Tensor)
     fan_in = weight[0].numel()
-    bound = math.sqrt(6.0 / fan_in)
+    bound = math.sqrt(3.0 * gain / fan_in)
     with torch.no_grad():
         weight.uniform_(-bound, bound, generator=generator)
         if isinstance(layer.bias, Tensor):
@@ -59,11 +64,11 @@ def _initialize(layer: nn.Module, generator: torch.Generator | None) -> None:
 
 
 def linear(
-    n_in: int, n_out: int, generator: torch.Generator | None = None
+    n_in: int, n_out: int, generator: torch.Generator | None = None, gain: float = 2.0
 ) -> nn.Linear:
     """Return a linear layer whose weights come from `generator`."""
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
-    _initialize(layer, generator)
+    _initialize(layer, generator, gain)
     return layer
 
 
@@ -121,6 +126,8 @@ class MLP(nn.Module):
         Probability with which a hidden unit is zeroed in training.
     generator : torch.Generator or None, default=None
         Where the weights are drawn from; None is torch's global generator.
+    gain : float, default=2.0
+        Variance of a weight at first, times the inputs of its layer.
     """
 
     def __init__(
@@ -129,9 +136,12 @@ class MLP(nn.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
+        gain: float = 2.0,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            linear(a, b, generator, gain) for a, b in pairwise(sizes)
+        )
         self.activation = activation
         self.dropout = Dropout(dropout)
 
@@ -258,12 +268,21 @@ class SpectralCritic(Critic):
             weight.div_(float(size.clamp_min(1e-12)))
 
 
+def _channels_last(images: Tensor) -> Tensor:
+    """Return images laid out as convolutions are fastest with, by a half on CPUs."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+# with 2, as in perceptrons, the error on 28 x 28 digits is higher by a sixth
+_CONV_GAIN = 1.0
+
+
 def _halved(size: int) -> int:
     return (size + 1) // 2
 
 
 class ConvEncoder(nn.Module):
-    """Strided convolutions, each of which halves the image, and a linear layer.
+    """Strided convolutions, each of which halves the image, and a perceptron.
 
     Parameters
     ----------
@@ -273,10 +292,12 @@ class ConvEncoder(nn.Module):
         Width of the output.
     channels : sequence of int, default=(32, 64)
         Channels after each convolution.
+    hidden_sizes : sequence of int, default=()
+        Widths of the hidden layers between the convolutions and the output.
     activation : str, default="silu"
-        One of `ACTIVATIONS`, after each convolution.
+        One of `ACTIVATIONS`.
     dropout : float, default=0.0
-        Probability with which a unit before the linear layer is zeroed in training.
+        Probability with which a unit behind the convolutions is zeroed in training.
     generator : torch.Generator or None, default=None
         Where the weights are drawn from.
     """
@@ -286,6 +307,7 @@ class ConvEncoder(nn.Module):
         image_shape: tuple[int, int, int],
         n_components: int,
         channels: Sequence[int] = (32, 64),
+        hidden_sizes: Sequence[int] = (),
         activation: str = "silu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
@@ -299,23 +321,24 @@ class ConvEncoder(nn.Module):
             layer = nn.utils.skip_init(
                 nn.Conv2d, depth, n_out, kernel_size=3, stride=2, padding=1
             )
-            _initialize(layer, generator)
+            _initialize(layer, generator, _CONV_GAIN)
             self.convolutions.append(layer)
             depth, height, width = n_out, _halved(height), _halved(width)
         self.dropout = Dropout(dropout)
-        self.head = linear(depth * height * width, n_components, generator)
+        sizes = (depth * height * width, *hidden_sizes, n_components)
+        self.head = MLP(sizes, activation, 0.0, generator, _CONV_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n, channels * height * width) to (n, n_components)."""
         activate = _ACTIVATIONS[self.activation]
-        x = x.reshape(-1, *self.image_shape)
+        x = _channels_last(x.reshape(-1, *self.image_shape))
         for layer in self.convolutions:
             x = activate(layer(x))
         return self.head(self.dropout(x.flatten(1)))
 
 
 class ConvDecoder(nn.Module):
-    """The way back: a linear layer, then nearest-neighbour upsampling and convolution.
+    """The way back: a perceptron, then nearest-neighbour upsampling and convolution.
 
     Upsampling followed by a convolution leaves no checkerboard, unlike a transposed
     convolution [Odena et al. 2016, doi:10.23915/distill.00003], and reaches any height
@@ -329,10 +352,12 @@ class ConvDecoder(nn.Module):
         Width of the input.
     channels : sequence of int, default=(32, 64)
         As in `ConvEncoder`; used in reverse.
+    hidden_sizes : sequence of int, default=()
+        As in `ConvEncoder`; used in reverse.
     activation : str, default="silu"
-        One of `ACTIVATIONS`, before each convolution.
+        One of `ACTIVATIONS`.
     dropout : float, default=0.0
-        Probability with which a unit after the linear layer is zeroed in training.
+        Probability with which a unit before the convolutions is zeroed in training.
     generator : torch.Generator or None, default=None
         Where the weights are drawn from.
     """
@@ -342,6 +367,7 @@ class ConvDecoder(nn.Module):
         image_shape: tuple[int, int, int],
         n_components: int,
         channels: Sequence[int] = (32, 64),
+        hidden_sizes: Sequence[int] = (),
         activation: str = "silu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
@@ -354,19 +380,20 @@ class ConvDecoder(nn.Module):
             self.sizes.append((_halved(height), _halved(width)))
         depth = channels[-1] if channels else image_shape[0]
         self.start = (depth, *self.sizes[-1])
-        self.head = linear(n_components, math.prod(self.start), generator)
+        sizes = (n_components, *reversed(hidden_sizes), math.prod(self.start))
+        self.head = MLP(sizes, activation, 0.0, generator, _CONV_GAIN)
         self.dropout = Dropout(dropout)
         self.convolutions = nn.ModuleList()
         for n_out in [*reversed(channels[:-1]), image_shape[0]] if channels else []:
             layer = nn.utils.skip_init(nn.Conv2d, depth, n_out, 3, padding=1)
-            _initialize(layer, generator)
+            _initialize(layer, generator, _CONV_GAIN)
             self.convolutions.append(layer)
             depth = n_out
 
     def forward(self, z: Tensor) -> Tensor:
         """Map rows of shape (n, n_components) to (n, channels * height * width)."""
         activate = _ACTIVATIONS[self.activation]
-        x = self.dropout(self.head(z)).reshape(-1, *self.start)
+        x = _channels_last(self.dropout(self.head(z)).reshape(-1, *self.start))
         for layer, size in zip(
             self.convolutions, reversed(self.sizes[:-1]), strict=True
         ):

@@ -68,8 +68,8 @@ BUILDERS = {
     "perceptron": lambda g: MLP((4, 8, 2), generator=g),
     "critic": lambda g: Critic(4, (8,), g),
     "spectral critic": lambda g: SpectralCritic(Critic(4, (8,), g), g),
-    "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), "silu", 0.0, g),
-    "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), "silu", 0.0, g),
+    "encoder": lambda g: ConvEncoder((1, 4, 4), 2, (3,), (5,), "silu", 0.0, g),
+    "decoder": lambda g: ConvDecoder((1, 4, 4), 2, (3,), (5,), "silu", 0.0, g),
 }
 
 
@@ -239,22 +239,22 @@ def test_an_encoder_without_convolutions_is_linear():
 
 def test_the_encoder_sees_rows_as_channels_height_width():
     # one convolution, whose only weight that is not 0 is the centre: a pick of pixels
-    encoder = ConvEncoder((2, 4, 4), 4, (1,), "relu", generator=stream())
+    encoder = ConvEncoder((2, 4, 4), 4, (1,), (), "relu", generator=stream())
     with torch.no_grad():
         (layer,) = encoder.convolutions
         layer.weight.zero_()
         layer.weight[0, 1, 1, 1] = 1.0
-        encoder.head.weight.copy_(torch.eye(4))
+        encoder.head.linears[0].weight.copy_(torch.eye(4))
     image = torch.arange(32.0).reshape(1, 2, 4, 4)
     expected = image[:, 1, ::2, ::2].flatten(1)
     torch.testing.assert_close(encoder(image.flatten(1)), expected)
 
 
 def test_the_decoder_enlarges_by_nearest_neighbours():
-    decoder = ConvDecoder((1, 5, 4), 6, (1,), "relu", generator=stream())
+    decoder = ConvDecoder((1, 5, 4), 6, (1,), (), "relu", generator=stream())
     assert decoder.start == (1, 3, 2)
     with torch.no_grad():
-        decoder.head.weight.copy_(torch.eye(6))
+        decoder.head.linears[0].weight.copy_(torch.eye(6))
         (layer,) = decoder.convolutions
         layer.weight.zero_()
         layer.weight[0, 0, 1, 1] = 1.0
