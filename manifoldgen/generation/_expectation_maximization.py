@@ -21,7 +21,7 @@ _FLOOR = 1e-9  # variance of a component in any direction, at least
 _SEED_ROWS = 20_000
 _LLOYD_ROUNDS = 3
 _DRAWN_ROWS = 64
-_TRIAL_ROWS = 10_000
+_TRIAL_ROWS = 20_000
 _ENOUGH = 8  # components up to which a number that is worse ends no search
 
 N_COVARIANCE_PARAMETERS: dict[str, Callable[[int, int], int]] = {
@@ -485,7 +485,7 @@ def fit_mixture(
 ) -> Components:
     """Return the mixture of up to `most` Gaussians that the criterion chooses.
 
-    Their number is looked for on at most 10,000 of the rows, and in few steps.
+    Their number is looked for on at most 20,000 of the rows, and in few steps.
 
     Parameters
     ----------
@@ -509,4 +509,4 @@ def fit_mixture(
         part = X[np.sort(rng.choice(len(X), _TRIAL_ROWS, replace=False))]
     most = max(1, min(most, len(part) // (X.shape[1] + 1)))
     found, _ = search(part, most, attempt, "full")
-    return climb(X, found.components, "full", 1.0, 20, 1e-2).components
+    return climb(X, found.components, "full", 1.0, 30, 3e-3).components

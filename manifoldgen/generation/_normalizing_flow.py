@@ -112,7 +112,7 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
         least.
     average_decay : float, default=0.995
         Weight of the past in the running average of the flow that is kept, in [0, 1).
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=1e-3
         Step size of Adam.
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
         Course of the learning rate over `max_epochs`.
@@ -211,7 +211,7 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
         n_bins: int = 8,
         conditional: bool = False,
         average_decay: float = 0.995,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1e-3,
         schedule: str = "cosine",
         batch_size: int = 256,
         max_epochs: int | None = None,
