@@ -1,6 +1,5 @@
 """A Pipeline that generates: draw in the last step, then invert back to the data."""
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import container_of, flatten_images, to_container
-from ._random import draw_seed, isolated_streams, random_state_of
+from ._random import random_state_of
 from ._validation import check_int
 from .base import BaseTorchEstimator
+from .generation._drawing import draw_rows
 from .metrics import energy_distance
 
 _Steps = list[tuple[str, Any]]
@@ -93,7 +93,8 @@ def sample_from(
         n_samples = 1 if y is None or np.ndim(y) == 0 else len(y)
     n_samples = check_int("n_samples", n_samples)
     rng = random_state_of(random_state)
-    rows = _invert(earlier, _draw(name, generator, n_samples, y, rng))
+    role = f"last step {_label(name, generator)}"
+    rows = _invert(earlier, draw_rows(generator, n_samples, y, rng, role))
     if container_of(rows) is not None:
         return rows
     container = getattr(pipeline, "_container", None)
@@ -284,58 +285,6 @@ def _why_not_invertible(step: Any) -> str:
     if getattr(step, "fit_inverse_transform", True) is False:
         return "it learns an inverse only with fit_inverse_transform=True. Set it."
     return ""
-
-
-def _draw(
-    name: str, generator: Any, n_samples: int, y: Any, rng: np.random.RandomState
-) -> Any:
-    """Return exactly `n_samples` rows in random order, or in the order of `y`."""
-    arguments: dict[str, Any] = {}
-    if y is not None:
-        if "y" not in signature(generator.sample).parameters:
-            raise ValueError(
-                f"y must be None, because the last step {_label(name, generator)} "
-                f"does not draw by label. One that does is LatentGAN(conditional=True)."
-            )
-        arguments["y"] = y
-    try:
-        rows = _sample_seeded(generator, n_samples, rng, arguments)
-    except NotImplementedError as error:
-        raise NotImplementedError(
-            f"The last step, {generator!r}, cannot draw with these parameters. "
-            f"KernelDensity draws with kernel='gaussian' or 'tophat'."
-        ) from error
-    if isinstance(rows, tuple):
-        rows = rows[0]
-        if y is None:  # GaussianMixture gives its components one after the other.
-            rows = rows[rng.permutation(len(rows))]
-    if len(rows) != n_samples:
-        raise RuntimeError(
-            f"The last step {_label(name, generator)} drew {len(rows)} rows where "
-            f"n_samples={n_samples} were asked of it."
-        )
-    return rows
-
-
-def _sample_seeded(
-    generator: Any,
-    n_samples: int,
-    rng: np.random.RandomState,
-    arguments: dict[str, Any],
-) -> Any:
-    """Call `sample` so that all its randomness comes from `rng`."""
-    if "random_state" in signature(generator.sample).parameters:
-        return generator.sample(n_samples, random_state=rng, **arguments)
-    if hasattr(generator, "random_state"):
-        generator = copy.copy(generator)
-        generator.random_state = rng
-        if getattr(generator, "covariance_type", None) in ("full", "tied"):
-            # of float32 rows they are symmetric to float32, which numpy warns of
-            exact = generator.covariances_.astype(np.float64)
-            generator.covariances_ = (exact + np.swapaxes(exact, -1, -2)) / 2
-        return generator.sample(n_samples, **arguments)
-    with isolated_streams(draw_seed(rng)):
-        return generator.sample(n_samples, **arguments)
 
 
 def _invert(steps: _Steps, rows: Any) -> Any:
