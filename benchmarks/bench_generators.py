@@ -46,6 +46,8 @@ from _generator_tables import (
     REAL,
     WORST_BASELINE,
     as_table,
+    gathered,
+    middle,
     table_of_usefulness,
 )
 from _maps import file_name, options_for
@@ -388,6 +390,7 @@ def judge_real(run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
     return {
         "extractors": {
             seed: figures(some, run.held_out, features)
+            | {"accuracy": accuracy(features, run.held_out, run.y_held_out)}
             for seed, features in extractors.items()
         },
         "usefulness": usefulness(run.X, run.y, run),
@@ -417,7 +420,9 @@ def report(file: str, found: dict[str, Any], tune: bool) -> None:
         "# Generators of MNIST",
         "",
         f"Samples beside the {'tuning' if tune else 'test'} images, in the features of "
-        f"{len(SEEDS)} classifiers; seeds {', '.join(found['runs'])}; "
+        f"{len(SEEDS)} classifiers, which name "
+        f"{middle(gathered(found['runs'], REAL, 'accuracy'), 4) or 'most'} of them "
+        f"right; seeds {', '.join(found['runs'])}; "
         f"{torch.get_num_threads()} threads. Medians, with the range over seeds and "
         f"classifiers. R: Fréchet distance over that of {BASELINE}; empty where its "
         f"autoencoder errs by more than {WORST_BASELINE}.",
