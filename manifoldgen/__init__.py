@@ -18,6 +18,7 @@ _HOMES = {
     "GenerationReport": "report",
     "GenerationReportDisplay": "plotting",
     "GenerativePipeline": "pipeline",
+    "JointGenerator": "generation",
     "LatentArithmeticDisplay": "plotting",
     "LatentFlowMatching": "generation",
     "LatentGAN": "generation",
@@ -91,6 +92,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .generation import JointGenerator as JointGenerator
     from .generation import LatentFlowMatching as LatentFlowMatching
     from .generation import LatentGAN as LatentGAN
     from .generation import LatentMixture as LatentMixture

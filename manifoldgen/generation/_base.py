@@ -1,5 +1,6 @@
 """What every generator with networks shares: units, labels, held-out rows, a run."""
 
+import copy
 from typing import Any, Self
 
 import numpy as np
@@ -114,6 +115,34 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         They have the columns that vary, see `_modelled`.
         """
         raise NotImplementedError
+
+    def _draw_units(self, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        """Return standardised rows made of noise for one-hot labels, with gradients."""
+        raise NotImplementedError
+
+    def _noise_for(
+        self, n_rows: int, labels: list[Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Return noise for `_draw_units`, drawn on the device of `generator`."""
+        noise = torch.empty(n_rows, self._noise_width(), device=generator.device)
+        return noise.normal_(generator=generator)
+
+    def _noise_width(self) -> int:
+        return len(self._modelled)
+
+    def _loss_of(
+        self, units: Tensor, labels: list[Tensor], generator: torch.Generator
+    ) -> Tensor | None:
+        """Return what training on rows alone descends, None where it takes a game."""
+        return None
+
+    def _to_train(self, device: str) -> Self:
+        """Return a shallow copy whose drawing network is one of its own to train."""
+        other = copy.copy(self)
+        name = self._networks[0]
+        network = copy.deepcopy(getattr(self, name)).to(device)
+        setattr(other, name, network.requires_grad_(True))
+        return other
 
     def _default_steps(self, n_rows: int) -> int:
         """Return how many steps make enough epochs where `max_epochs` is None."""

@@ -15,7 +15,7 @@ from ..nn import SOLVERS, VelocityField, follow, log_density, map_rows
 from ..training import Checkpoint, Outcome, make_optimizer
 from ._base import BaseGenerator
 from ._density import LogDensityMixin
-from ._flow_program import FlowMatchingProgram
+from ._flow_program import FlowMatchingProgram, flow_matching_loss
 
 _STEPS = (2000, 8000)
 _STEPS_PER_ROW = 4
@@ -312,10 +312,23 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
 
         def follow_block(block: Tensor) -> Tensor:
             x, label = block[:, :width], block[:, width:]
-            velocity = self._velocity(label, guidance)
-            return follow(velocity, x, self.n_steps, self.solver)
+            return self._follow(x, label, guidance)
 
         return map_rows(follow_block, inputs, self.device_)
+
+    def _draw_units(self, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        label = labels[0] if labels else noise[:, :0]
+        return self._follow(noise, label, self.guidance)
+
+    def _follow(self, noise: Tensor, label: Tensor, guidance: float) -> Tensor:
+        velocity = self._velocity(label, guidance)
+        return follow(velocity, noise, self.n_steps, self.solver)
+
+    def _loss_of(
+        self, units: Tensor, labels: list[Tensor], generator: torch.Generator
+    ) -> Tensor:
+        noise = torch.empty_like(units).normal_(generator=generator)
+        return flow_matching_loss(self.field_, units, noise, labels, generator)
 
     def _velocity(
         self, label: Tensor, guidance: float

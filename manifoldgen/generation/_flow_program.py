@@ -46,12 +46,7 @@ class FlowMatchingProgram(Program):
     def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one gradient step on a batch of rows."""
         rows, noise, labels = self._parts(batch, generator)
-        if labels:
-            known = torch.empty(len(rows), 1, device=rows.device)
-            known.bernoulli_(1.0 - LABEL_DROPOUT, generator=generator)
-            labels = [labels[0] * known]
-        time = _logit_normal(len(rows), generator)
-        loss = self._errors(self.field, rows, noise, time, labels).mean()
+        loss = flow_matching_loss(self.field, rows, noise, labels, generator, self.half)
         self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         self.optimizer.step()
@@ -90,18 +85,48 @@ class FlowMatchingProgram(Program):
         time: Tensor,
         labels: list[Tensor],
     ) -> Tensor:
-        """Return the squared error of each row, averaged over its columns."""
-        x = time * rows + (1.0 - time) * noise
-        # (x_1 - x_0 - linear velocity) s, so that no large terms cancel at the ends
-        wanted = (rows - noise - linear_velocity(x, time)) / inverse_spread(time)
-        with self._autocast(x):
-            found = field.residual(x, time, labels)
-        return (found.float() - wanted).square().mean(1)
+        return velocity_errors(field, rows, noise, time, labels, self.half)
 
-    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
-        if not self.half:
-            return nullcontext()
-        return torch.autocast(x.device.type, dtype=torch.bfloat16)
+
+def flow_matching_loss(
+    field: VelocityField,
+    rows: Tensor,
+    noise: Tensor,
+    labels: list[Tensor],
+    generator: torch.Generator,
+    half: bool = False,
+) -> Tensor:
+    """Return the mean error of the field between `noise` and `rows`, at drawn times.
+
+    A share of the rows, where there are labels, is looked at without its own.
+    """
+    if labels:
+        known = torch.empty(len(rows), 1, device=rows.device)
+        known.bernoulli_(1.0 - LABEL_DROPOUT, generator=generator)
+        labels = [labels[0] * known]
+    time = _logit_normal(len(rows), generator)
+    return velocity_errors(field, rows, noise, time, labels, half).mean()
+
+
+def velocity_errors(
+    field: VelocityField,
+    rows: Tensor,
+    noise: Tensor,
+    time: Tensor,
+    labels: list[Tensor],
+    half: bool,
+) -> Tensor:
+    """Return the squared error of each row, averaged over its columns."""
+    x = time * rows + (1.0 - time) * noise
+    # (x_1 - x_0 - linear velocity) s, so that no large terms cancel at the ends
+    wanted = (rows - noise - linear_velocity(x, time)) / inverse_spread(time)
+    with _autocast(x, half):
+        found = field.residual(x, time, labels)
+    return (found.float() - wanted).square().mean(1)
+
+
+def _autocast(x: Tensor, half: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext()
 
 
 def _logit_normal(n: int, generator: torch.Generator) -> Tensor:

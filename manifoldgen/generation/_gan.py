@@ -9,21 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import erf, erfinv
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-)
 from torch import Tensor, nn
 
 from .._random import draw_seed, torch_generator
 from .._validation import check_choice, check_int, check_real
 from ..exceptions import CollapseWarning
-from ..metrics import energy_distance
 from ..nn import MLP, Critic, map_rows
 from ..nn.losses import energy_distance as energy_distance_of_tensors
 from ..training import Outcome, make_optimizer
 from ._base import BaseGenerator
+from ._energy import EnergyScoreMixin
 from ._gan_program import PROBE_ROWS, GANProgram, HingeProgram, RelativisticProgram
 
 _LOSSES = ("relativistic", "hinge")
@@ -31,7 +26,7 @@ _STEPS = (1000, 4000)
 _STEPS_PER_ROW = 4
 
 
-class LatentGAN(BaseGenerator):
+class LatentGAN(EnergyScoreMixin, BaseGenerator):
     r"""Generate rows like those of `fit` with an adversarial pair of networks.
 
     A generator G turns noise into rows, a critic D tells pairs of real and generated
@@ -222,33 +217,6 @@ class LatentGAN(BaseGenerator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return minus the energy distance between `X` and as many samples.
-
-        Columns are scaled by their standard deviation in training; the samples come
-        from a fixed seed and are truncated as those of `sample` are. Higher is better,
-        and about 0 is perfect.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Labels of the samples where `conditional`; None draws them by frequency.
-
-        Returns
-        -------
-        score : float
-        """
-        check_is_fitted(self)
-        rows = self._validate_rows(X, reset=False)
-        labels = None
-        if hasattr(self, "classes_") and y is not None:
-            labels = column_or_1d(y, warn=True)
-            check_consistent_length(rows, labels)
-        drawn = self._sample(len(rows), labels, np.random.RandomState(0))
-        spread = np.where(self.scale_ == 0, 1.0, self.scale_)
-        return -float(energy_distance(rows / spread, drawn / spread))
-
     def _sample_units(
         self,
         n_samples: int,
@@ -259,7 +227,11 @@ class LatentGAN(BaseGenerator):
         inputs = truncated_normal((n_samples, self._n_noise), self.truncation, rng)
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
-        return map_rows(self.generator_, inputs, self.device_)
+        return map_rows(lambda block: self._draw_units(block, []), inputs, self.device_)
+
+    def _draw_units(self, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        units: Tensor = self.generator_(torch.cat([noise, *labels], 1))
+        return units
 
     def _check_truncation(self) -> None:
         if self.truncation is not None:
