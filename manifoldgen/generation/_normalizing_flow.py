@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -357,13 +357,43 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
         )
         if codes is not None:
             inputs = np.hstack([inputs, self._one_hot(codes)])
-        back = torch.tensor(self._back, device=device)
+        wide = copy.copy(self)
+        wide.flow_ = flow
         units = map_rows(
-            lambda block: flow(block[:, :width], block[:, width:]) @ back,
+            lambda block: wide._draw_units(block[:, :width], [block[:, width:]]),
             inputs,
             device,
         )
         return units.astype(np.float32)
+
+    def _draw_units(self, noise: Tensor, labels: list[Tensor]) -> Tensor:
+        label = labels[0].to(noise) if labels else noise[:, :0]
+        units: Tensor = self.flow_(noise, label) @ torch.from_numpy(self._back).to(
+            noise
+        )
+        return units
+
+    def _noise_for(
+        self, n_rows: int, labels: list[Tensor], generator: torch.Generator
+    ) -> Tensor:
+        codes = torch.zeros(n_rows, dtype=torch.int64, device=generator.device)
+        return self.flow_.noise.draw(
+            labels[0].argmax(1) if labels else codes, generator
+        )
+
+    def _loss_of(
+        self, units: Tensor, labels: list[Tensor], generator: torch.Generator
+    ) -> Tensor:
+        x = units.to(self.flow_.noise.means)
+        label = labels[0].to(x) if labels else x[:, :0]
+        x = x @ torch.from_numpy(self._forward).to(x)
+        return -self.flow_.log_density(x, label).mean()
+
+    def _to_train(self, device: str) -> Self:
+        other = super()._to_train(device)
+        if not device.startswith("mps"):  # which has no float64, see `in_double`
+            other.flow_.double()
+        return other
 
     def _in_double(self) -> tuple[SplineFlow, str]:
         """Return a copy of the flow in float64, and where it is: Metal has none."""

@@ -58,6 +58,16 @@ class MixtureNoise(nn.Module):
         codes = label.argmax(1) if label.shape[1] else 0
         return (nats + self.log_weights[codes]).logsumexp(1)
 
+    def draw(self, codes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a row of noise for each code of a class, of shape (n, d)."""
+        chances = self.log_weights.exp()[codes]
+        k = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        white = torch.empty(len(k), self.means.shape[1]).to(self.means)
+        white.normal_(generator=generator)
+        # white = root^T (z - mean), as in the density
+        apart = torch.linalg.solve(self.roots.mT[k], white.unsqueeze(2))
+        return self.means[k] + apart.squeeze(2)
+
 
 def even_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``x @ weight.T + bias``, with a column of zeros where x has odd width.
