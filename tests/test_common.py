@@ -13,6 +13,8 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     GenerativePipeline,
+    JointGenerator,
+    LatentFlowMatching,
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
@@ -41,8 +43,12 @@ ESTIMATORS = {
         early_exaggeration_iter=5, n_iter=5, max_epochs=2
     ),
     UMAPManifold: lambda: UMAPManifold(n_epochs=5, max_epochs=2),
+    LatentFlowMatching: lambda: LatentFlowMatching(max_epochs=2),
     LatentGAN: lambda: LatentGAN(max_epochs=2),
     LatentMixture: LatentMixture,
+    JointGenerator: lambda: JointGenerator(
+        AutoencoderManifold(max_epochs=2), LatentGAN(max_epochs=2), fine_tune_epochs=2
+    ),
     LatentNormalizingFlow: lambda: LatentNormalizingFlow(max_epochs=2),
     MahalanobisScorer: MahalanobisScorer,
     ManifoldScorer: lambda: ManifoldScorer(AutoencoderManifold(max_epochs=2)),
@@ -59,8 +65,10 @@ N_CHECKS = {
     NeighborManifold: 47,
     TSNEManifold: 47,
     UMAPManifold: 47,
+    LatentFlowMatching: 41,
     LatentGAN: 41,
     LatentMixture: 41,
+    JointGenerator: 47,
     LatentNormalizingFlow: 41,
     MahalanobisScorer: 47,
     ManifoldScorer: 47,

@@ -25,6 +25,8 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     GenerativePipeline,
+    JointGenerator,
+    LatentFlowMatching,
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
@@ -122,6 +124,10 @@ GENERATORS = {
     "gan": LatentGAN(hidden_sizes=(16, 16), **SMALL),
     "conditional gan": LatentGAN(hidden_sizes=(16,), conditional=True, **SMALL),
     "hinge gan": LatentGAN(hidden_sizes=(16,), loss="hinge", truncation=2.0, **SMALL),
+    "flow": LatentFlowMatching(hidden_sizes=(16, 12), n_steps=3, **SMALL),
+    "conditional flow": LatentFlowMatching(
+        hidden_sizes=(16,), conditional=True, n_steps=2, reflow_epochs=2, **SMALL
+    ),
     "mixture": LatentMixture(random_state=0),
     "conditional mixture": LatentMixture(
         2, conditional=True, covariance_type="diag", random_state=0
@@ -129,6 +135,12 @@ GENERATORS = {
     "conditional spline flow": LatentNormalizingFlow(
         n_transforms=2, n_bins=3, hidden_sizes=(16,), conditional=True, **SMALL
     ),
+}
+FEW = AutoencoderManifold(3, hidden_sizes=(16,), **SMALL)
+JOINT = {"fine_tune_epochs": 2, "critic_sizes": (16,), "random_state": 0}
+GENERATORS |= {
+    "joint gan": JointGenerator(FEW, GENERATORS["gan"], **JOINT),
+    "joint mixture": JointGenerator(FEW, GENERATORS["conditional mixture"], **JOINT),
 }
 SCORERS = {
     "mahalanobis": MahalanobisScorer(random_state=0),

@@ -21,6 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
+    JointGenerator,
+    LatentFlowMatching,
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
@@ -56,8 +58,10 @@ ESTIMATORS = {
     **MAPS,
     "LatentGAN": GAN,
     "conditional LatentGAN": clone(GAN).set_params(conditional=True),
+    "LatentFlowMatching": LatentFlowMatching(**TINY),
     "LatentMixture": LatentMixture(random_state=0),
     "LatentNormalizingFlow": LatentNormalizingFlow(n_transforms=2, **TINY),
+    "JointGenerator": JointGenerator(MANIFOLD, GAN, fine_tune_epochs=1, random_state=0),
     "MahalanobisScorer": MahalanobisScorer(random_state=0),
     "ManifoldScorer": ManifoldScorer(MANIFOLD, random_state=0),
     "GenerativePipeline": make_generative_pipeline(StandardScaler(), MANIFOLD, GAN),
@@ -169,7 +173,7 @@ def test_one_column_is_enough_or_says_why(name):
         with pytest.raises(ValueError, match=r"n_components must be .* 1 and 1, got 2"):
             estimator.fit(X[:, :1])
         estimator.set_params(n_components=1)
-    if name == "ManifoldScorer":
+    if name in ("ManifoldScorer", "JointGenerator"):
         estimator.set_params(manifold__n_components=1)
     if name == "GenerativePipeline":
         estimator.set_params(autoencodermanifold__n_components=1)

@@ -275,7 +275,7 @@ class JointGenerator(
             rows = self._validate_rows(X, reset=True, n_min=2)
             self._check_parameters()
             self.device_ = str(resolve_device(self.device))
-            labels = None if y is None else list(y)
+            labels = None if y is None else np.asarray(y).tolist()
             rng, checkpoint = self._open_run(None, X=rows, y=labels)
             self.mean_, self.scale_ = column_moments(rows)
             outcome = self._fit_stages(rows, y, rng)

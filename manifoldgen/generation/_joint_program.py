@@ -133,7 +133,7 @@ class JointProgram(Program):
         self._add("decoder", way.decoder, average.decoder, average_decay)
         if way.network is not None and average.network is not None:
             self._add("generator", way.network, average.network, average_decay)
-        self._staged: tuple[Tensor, Tensor] | None = None
+        self._compared: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _add(
         self, name: str, live: nn.Module, average: nn.Module, decay: float
@@ -195,9 +195,10 @@ class JointProgram(Program):
     def validate(self, rows: Batch) -> dict[str, Tensor]:
         """Return the energy distance of held-out rows to samples, in data space.
 
-        Its error is that of the difference to the first networks that were asked, over
-        the choice of rows and of noise, which are the same for both: a network may be
-        better by far less than the choice of rows makes all of them vary.
+        The first call takes the networks for those that later ones, on the same rows,
+        are compared with: the error is that of the difference, over the choice of rows
+        and of noise, which both share. One may be better by far less than the choice
+        of rows makes all of them vary.
         """
         batch = tuple(tensor[:PROBE_ROWS] for tensor in rows)
         x, latents, labels, pool = self._parts(batch)
@@ -214,14 +215,14 @@ class JointProgram(Program):
                 torch.cat([self._seen(x), *labels], 1), samples
             )
             restored = self.loss(self.average.decoded(latents), x)
-        if self._staged is None:
-            self._staged = to_y, to_x
-        error = _deviation(to_y - self._staged[0]) + _deviation(to_x - self._staged[1])
-        return {
-            "loss": distance,
-            "loss_error": error.sqrt(),
-            "reconstruction": restored,
-        }
+        found = {"loss": distance, "reconstruction": restored}
+        if self._compared is not None and rows[0] is self._compared[0]:
+            _, first_y, first_x = self._compared
+            error = _deviation(to_y - first_y) + _deviation(to_x - first_x)
+            found["loss_error"] = error.sqrt()
+        elif self._compared is None:
+            self._compared = rows[0], to_y, to_x
+        return found
 
     def _parts(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
         """Return rows in units of the manifold, latents, labels, and drawn latents."""

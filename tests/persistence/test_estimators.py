@@ -25,6 +25,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
+    JointGenerator,
+    LatentFlowMatching,
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
@@ -134,6 +136,10 @@ ESTIMATORS = {
     "own networks": own_autoencoder(),
     "gan": gan(),
     "conditional gan": gan(conditional=True),
+    "flow": LatentFlowMatching(n_steps=2, **TINY),
+    "conditional flow": LatentFlowMatching(
+        n_steps=2, reflow_epochs=1, conditional=True, **TINY
+    ),
     "mixture": LatentMixture(random_state=0),
     "conditional mixture": LatentMixture(1, conditional=True, random_state=0),
     "spline flow": LatentNormalizingFlow(n_transforms=2, **TINY),
@@ -142,6 +148,12 @@ ESTIMATORS = {
     ),
     "pipeline": make_generative_pipeline(
         MinMaxScaler(), PCA(10), autoencoder(), gan(conditional=True)
+    ),
+    "joint": JointGenerator(
+        autoencoder(whiten=True),
+        gan(conditional=True),
+        fine_tune_epochs=1,
+        random_state=0,
     ),
     "mahalanobis": MahalanobisScorer(random_state=0),
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
