@@ -1,5 +1,6 @@
 """The velocity of a flow from noise to rows, how to follow it, and what it spreads."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -98,7 +99,10 @@ class VelocityField(nn.Module):
         width = hidden_sizes[0]
         steps = torch.linspace(0.0, math.log(_FASTEST), _N_FREQUENCIES)
         self.register_buffer("frequencies", steps.exp())
-        self.embed = linear(2 * _N_FREQUENCIES + n_classes, _N_EMBEDDED, generator)
+        # of odd width, products would add up in an order that hangs on a row's place
+        self._padding = n_classes % 2
+        n_known = 2 * _N_FREQUENCIES + n_classes + self._padding
+        self.embed = linear(n_known, _N_EMBEDDED, generator)
         self.first = linear(n_features, width, generator)
         self.blocks = nn.ModuleList(
             ResidualBlock(width, size, _N_EMBEDDED, generator) for size in hidden_sizes
@@ -118,7 +122,18 @@ class VelocityField(nn.Module):
     def _embedded(self, t: Tensor, labels: Sequence[Tensor]) -> Tensor:
         angles = t * cast(Tensor, self.frequencies)
         known = torch.cat([angles.sin(), angles.cos(), *labels], 1)
+        if self._padding:
+            known = F.pad(known, (0, 1))
         return F.silu(self.embed(known))
+
+    def widened(self) -> "VelocityField":
+        """Return a copy for rows with one column more, which is standard normal."""
+        wide = copy.deepcopy(self)
+        with torch.no_grad():
+            wide.first.weight = nn.Parameter(F.pad(self.first.weight, (0, 1)))
+            wide.last.weight = nn.Parameter(F.pad(self.last.weight, (0, 0, 0, 1)))
+            wide.last.bias = nn.Parameter(F.pad(self.last.bias, (0, 1)))
+        return wide
 
     def with_divergence(
         self, x: Tensor, t: Tensor, labels: Sequence[Tensor] = ()

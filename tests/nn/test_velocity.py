@@ -55,6 +55,16 @@ def test_divergence_is_the_trace_of_the_derivative(field, batch):
         torch.testing.assert_close(divergence[i], jacobian.trace())
 
 
+def test_a_wider_field_adds_a_standard_normal_column(field, batch):
+    x, t, labels = batch
+    wide = field.widened()
+    padded = torch.nn.functional.pad(x, (0, 1))
+    torch.testing.assert_close(wide(padded, t, labels)[:, :-1], field(x, t, labels))
+    found = log_density(wide, padded, labels, 16)
+    expected = log_density(field, x, labels, 16) - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(found, expected)
+
+
 def test_every_parameter_gets_a_gradient(field, batch):
     x, t, labels = batch
     field(x, t, labels).square().sum().backward()
