@@ -53,7 +53,6 @@ from _generator_tables import (
 from _maps import file_name, options_for
 from _timing import load, merge, write_text
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 
@@ -64,11 +63,14 @@ from manifoldgen import (
     sample_from,
 )
 from manifoldgen.metrics import frechet_distance
+from manifoldgen.training import History, Outcome
 
 SECONDS = 360.0  # of a manifold and a generator, or of a model and its sampler
 EXTRA_SECONDS = 120.0  # of training on, jointly or not
 MIXTURE_SHARE, FLOW_SHARE = 0.05, 1 / 3  # of the seconds: pythae's samplers
-REFLOW_EPOCHS = 10
+REFLOW_EPOCHS = 15
+# the pace of training on from averaged weights
+TRAINED_ON = {"learning_rate": 3e-4, "max_epochs": 20}
 DRAWS_AFTER_REFLOW = {
     "30 steps": {"n_steps": 30, "solver": "heun"},
     "4 steps": {"n_steps": 4, "solver": "euler"},
@@ -83,18 +85,33 @@ MANIFOLDS: dict[str, dict[str, Any]] = {
         "n_components": 32,
         "architecture": "conv",
         "image_shape": (1, 28, 28),
-        "channels": (16, 32, 64),
+        "channels": (16, 32),
+        "hidden_sizes": (256,),
+        "loss": "bce",
         "noise": 0.1,
+        "learning_rate": 8e-3,
+        "schedule": "one_cycle",
+        "max_epochs": 25,
+        "patience": None,
+        "validation_fraction": 0.0,
+        "whiten": True,
+        "precision": "bf16",
         "max_time": 180.0,
     },
 }
 BEST, STAGED = "conv 32", "LatentFlowMatching"
 # what differs from the defaults, by class
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "LatentMixture": {},
-    "LatentNormalizingFlow": {},
-    "LatentFlowMatching": {},
-    "LatentGAN": {},
+    "LatentMixture": {"n_components": 200},
+    "LatentNormalizingFlow": {"max_epochs": 20},
+    "LatentFlowMatching": {
+        "hidden_sizes": (512, 512, 512),
+        "average_decay": 0.9995,
+        "validation_fraction": 0.05,
+        "max_epochs": 60,
+        "precision": "bf16",
+    },
+    "LatentGAN": {"hidden_sizes": (128, 128, 128), "batch_size": 128},
     "JointGenerator": {},
 }
 
@@ -178,15 +195,10 @@ def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
 # contestants
 
 
-def manifold_of(
-    run: Run, name: str, extra: float = 0.0
-) -> tuple[AutoencoderManifold, float]:
-    """Return a fitted manifold and its seconds: kept from an earlier run, or new.
-
-    `extra` are seconds more.
-    """
+def manifold_of(run: Run, name: str) -> tuple[AutoencoderManifold, float]:
+    """Return a fitted manifold and its seconds: kept from an earlier run, or new."""
     manifold = AutoencoderManifold(random_state=run.seed, **MANIFOLDS[name])
-    manifold.set_params(max_time=run.share * manifold.max_time + extra)
+    manifold.set_params(max_time=run.share * manifold.max_time)
     key = repr((sorted(manifold.get_params().items()), len(run.X)))
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = CACHE / f"manifold_{digest}.pkl"
@@ -267,36 +279,44 @@ def staged(
     return [line(**how)._replace(name=f"{name}, {it}") for it, how in draws.items()]
 
 
-def joint(name: str, run: Run) -> list[Line]:
-    """Fit the best staged pipeline, then train its decoder and generator jointly."""
+class TunedFurther(manifoldgen.JointGenerator):
+    """A JointGenerator whose stages are there already."""
+
+    stages: Any = None
+
+    def _fit_stages(self, rows: Any, y: Any, rng: Any) -> Outcome:
+        self.manifold_, self.generator_ = pickle.loads(pickle.dumps(self.stages))
+        self.n_components_ = self.manifold_.n_components_
+        return Outcome(History(), 0, "max_epochs", None)
+
+
+def staged_and_on(name: str, run: Run) -> list[Line]:
+    """Return a staged pipeline, and both ways to spend the same extra seconds on it.
+
+    The one trains its generator on, the other decoder and generator jointly.
+    """
     manifold, before = manifold_of(run, BEST)
-    model = manifoldgen.JointGenerator(
-        manifold=clone(manifold),
-        generator=new_generator(STAGED, run, run.share * SECONDS - before),
-        random_state=run.seed,
-        **PARAMETERS["JointGenerator"],
-    )
-    bounded(model, run.share * EXTRA_SECONDS)
-    _, seconds = timed(model.fit, run.X)
+    Z = manifold.transform(run.X)
+    generator = new_generator(STAGED, run, run.share * SECONDS - before)
+    _, seconds = timed(generator.fit, Z)
+    spent = {"manifold": before, "generator": seconds}
+    extra = run.share * EXTRA_SECONDS
+    longer = pickle.loads(pickle.dumps(generator))
+    longer.set_params(warm_start=True, max_time=extra, **TRAINED_ON)
+    _, on = timed(longer.fit, Z)
+    model = TunedFurther(random_state=run.seed, **PARAMETERS["JointGenerator"])
+    model.stages = manifold, generator
+    model.set_params(max_time=extra)
+    _, joint = timed(model.fit, run.X)
     return [
+        decoded(name, manifold, generator, spent),
+        decoded(f"{name}, trained on", manifold, longer, spent | {"on": on}),
         Line(
-            name,
+            "JointGenerator",
             lambda n, seed: model.sample(n, random_state=seed),
-            {"manifold, generator, both": seconds},
+            spent | {"joint": joint},
             partial(reconstructed, model),
-        )
-    ]
-
-
-def trained_on(name: str, run: Run) -> list[Line]:
-    """Give manifold and generator half of the same extra seconds each."""
-    before = manifold_of(run, BEST)[1]
-    half = run.share * EXTRA_SECONDS / 2
-    manifold, longer = manifold_of(run, BEST, half)
-    generator = new_generator(STAGED, run, run.share * SECONDS - before + half)
-    _, seconds = timed(generator.fit, manifold.transform(run.X))
-    return [
-        decoded(name, manifold, generator, {"manifold": longer, "generator": seconds})
+        ),
     ]
 
 
@@ -324,7 +344,7 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
     "LatentNormalizingFlow": partial(staged, kind="LatentNormalizingFlow"),
     "LatentGAN": partial(staged, kind="LatentGAN"),
     "LatentGAN, hinge": partial(staged, kind="LatentGAN", loss="hinge"),
-    "LatentFlowMatching": partial(staged, kind="LatentFlowMatching"),
+    "LatentFlowMatching": staged_and_on,
     "LatentFlowMatching, conditional": partial(
         staged, kind="LatentFlowMatching", conditional=True
     ),
@@ -334,8 +354,6 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
         draws=DRAWS_AFTER_REFLOW,
         reflow_epochs=REFLOW_EPOCHS,
     ),
-    "staged, trained on": trained_on,
-    "JointGenerator": joint,
     **{f"pythae {kind}": partial(peer, kind=kind) for kind in _pythae.MODELS},
     "pythae AE, convolutions": partial(peer, kind="AE", nets="conv"),
 }
