@@ -1,11 +1,9 @@
 """A manifold and a generator in one, tuned together in data space."""
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
@@ -16,10 +14,9 @@ from sklearn.base import (
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
-from torch import Tensor
 
-from .._arrays import column_moments, standardize, unstandardize
-from .._random import draw_seed, torch_generator
+from .._arrays import column_moments
+from .._random import draw_seed
 from .._validation import check_bool, check_int, check_real, check_sizes
 from ..base import (
     BaseTorchEstimator,
@@ -30,16 +27,21 @@ from ..base import (
 )
 from ..manifold import AutoencoderManifold
 from ..manifold._base import BaseManifold
-from ..nn import Critic
-from ..training import Checkpoint, History, Outcome, make_optimizer
-from ._base import BaseGenerator
+from ..training import Checkpoint, History, Outcome
 from ._drawing import draw_rows
 from ._energy import EnergyScoreMixin
 from ._gan import LatentGAN
-from ._joint_program import JointProgram, Way
+from ._joint_tuning import Tuning
 
-_POOL = 4  # draws for each row, of a generator that is not trained
-_BETAS = (0.0, 0.99)
+_OPTIONS = (  # of tuning
+    "average_decay",
+    "critic_learning_rate",
+    "critic_sizes",
+    "generator_weight",
+    "gradient_penalty",
+    "learning_rate",
+    "reconstruction_weight",
+)
 
 
 class JointGenerator(
@@ -413,8 +415,6 @@ class JointGenerator(
                 settings[name] = self.device
         return part.set_params(**settings)
 
-    # --------------------------------------------------------------- fine tuning
-
     def _fine_tune(
         self,
         rows: NDArray[Any],
@@ -423,162 +423,29 @@ class JointGenerator(
         checkpoint: Checkpoint | None,
     ) -> Outcome:
         """Train decoder and generator on, and take them over where that helped."""
+        parts = self.manifold_, self.generator_
+        tuning = Tuning(*parts, self.device_, self.tune_generator)
+        Z = np.asarray(self.manifold_.transform(self._as_seen(rows)))
+        labels = column_or_1d(y) if hasattr(self, "classes_") else None
         kept, out = self._split(len(rows), rng)
-        data = self._tensors(rows, y, rng)
+        data = tuning.tensors(rows, Z, labels, rng)
         train, held = ([tensor[list(part)] for tensor in data] for part in (kept, out))
         validation = held if len(out) > 1 else None
-        tuned = self._tuned_parts()
-        program = self._program(tuned, rows, rng)
+        program = tuning.program(
+            self.mean_,
+            self.scale_,
+            rng,
+            **{name: getattr(self, name) for name in _OPTIONS},
+        )
         staged = {} if validation is None else program.validate(tuple(validation))
         outcome = self._run(
             program, train, validation, rng, checkpoint, self.fine_tune_epochs
         )
-        if validation is not None and not _is_better(outcome, float(staged["loss"])):
-            outcome.best_epoch = 0
+        if validation is None or _is_better(outcome, float(staged["loss"])):
+            self.manifold_, self.generator_ = tuning.result()
         else:
-            self._take_over(tuned)
+            outcome.best_epoch = 0
         return outcome
-
-    @property
-    def _tunes_generator(self) -> bool:
-        return self.tune_generator and isinstance(self.generator_, BaseGenerator)
-
-    def _tuned_parts(self) -> "_Parts":
-        """Return copies of manifold and generator, to train and to average."""
-        return _Parts(*(self._copies() for _ in range(2)))
-
-    def _copies(self) -> tuple[Any, Any]:
-        manifold, generator = copy.copy(self.manifold_), self.generator_
-        decoder = copy.deepcopy(manifold.decoder_).to(self.device_)
-        manifold.decoder_ = decoder.requires_grad_(True)
-        if self._tunes_generator:
-            generator = generator._to_train(self.device_)
-        return manifold, generator
-
-    def _tensors(
-        self, rows: NDArray[Any], y: Any, rng: np.random.RandomState
-    ) -> list[Tensor]:
-        """Return rows, latents, labels where conditional, and draws where needed."""
-        manifold = copy.copy(self.manifold_)
-        manifold.device_ = self.device_
-        Z = np.asarray(self.manifold_.transform(self._as_seen(rows)))
-        parts = [self._to_units(Z)]
-        codes = None
-        if hasattr(self, "classes_"):
-            codes = np.searchsorted(self.classes_, column_or_1d(y))
-            parts.append(np.eye(len(self.classes_), dtype=np.float32)[codes])
-        if not self._tunes_generator:
-            parts.append(self._pool(len(rows), codes, rng))
-        tensors = [torch.from_numpy(part).to(self.device_) for part in parts]
-        return [manifold._on_device(rows), *tensors]
-
-    def _pool(
-        self, n_rows: int, codes: NDArray[np.int64] | None, rng: np.random.RandomState
-    ) -> NDArray[np.float32]:
-        """Return draws of the generator beside each other, `_POOL` for each row."""
-        y = None if codes is None else np.repeat(self.classes_[codes], _POOL)
-        Z = draw_rows(self.generator_, _POOL * n_rows, y, rng, "generator")
-        return self._to_units(np.asarray(Z)).reshape(n_rows, -1)
-
-    def _to_units(self, Z: NDArray[Any]) -> NDArray[np.float32]:
-        """Return latents as the networks of the generator make them."""
-        generator = self.generator_
-        if not isinstance(generator, BaseGenerator):
-            return np.asarray(Z, dtype=np.float32)
-        units = standardize(Z, generator.mean_, generator.scale_)
-        return np.ascontiguousarray(units[:, generator._modelled])
-
-    def _to_decoder(self) -> tuple[Tensor, Tensor]:
-        """Return matrix and offset from these units to what the decoder takes.
-
-        The way is affine, so where it takes 0 and the unit vectors says all.
-        """
-        generator, n = self.generator_, self.n_components_
-        latents = np.vstack([np.zeros(n), np.eye(n)])
-        if isinstance(generator, BaseGenerator):
-            columns = generator._modelled
-            units = np.zeros((len(columns) + 1, n))
-            units[1:, columns] = np.eye(len(columns))
-            latents = unstandardize(units, generator.mean_, generator.scale_)
-        ends = np.asarray(self.manifold_._to_decoder(latents), dtype=np.float64)
-        parts = ends[1:] - ends[0], ends[0]
-        matrix, offset = (
-            torch.tensor(part, dtype=torch.float32, device=self.device_)
-            for part in parts
-        )
-        return matrix, offset
-
-    def _program(
-        self, tuned: "_Parts", rows: NDArray[Any], rng: np.random.RandomState
-    ) -> JointProgram:
-        way, average = (self._way(*parts) for parts in (tuned.trained, tuned.averaged))
-        manifold, generator = tuned.trained
-        n_seen = self.n_features_in_ + len(getattr(self, "classes_", ()))
-        start = torch_generator(draw_seed(rng))
-        critic = Critic(n_seen, self.critic_sizes, start).to(self.device_)
-        optimizers = {
-            "decoder": make_optimizer(
-                "adam", way.decoder.parameters(), self.learning_rate, betas=_BETAS
-            ),
-            "critic": make_optimizer(
-                "adam", critic.parameters(), self.critic_learning_rate, betas=_BETAS
-            ),
-        }
-        if way.network is not None:
-            optimizers["generator"] = make_optimizer(
-                "adam", way.network.parameters(), self.learning_rate, betas=_BETAS
-            )
-        tunes = self._tunes_generator
-        return JointProgram(
-            way,
-            average,
-            critic,
-            optimizers,
-            loss=manifold._loss_function(),
-            own_loss=generator._loss_of if tunes and self.generator_weight else None,
-            noise_for=generator._noise_for if tunes else None,
-            prepare=manifold._units_on_device() if manifold._is_uint8 else None,
-            to_critic=self._to_critic(),
-            conditional=hasattr(self, "classes_"),
-            probe_seed=draw_seed(rng),
-            gradient_penalty=self.gradient_penalty,
-            reconstruction_weight=self.reconstruction_weight,
-            generator_weight=self.generator_weight,
-            average_decay=self.average_decay,
-            foreign=manifold._is_foreign,
-        )
-
-    def _way(self, manifold: Any, generator: Any) -> Way:
-        bce = manifold._trained_as[0] == "bce"
-        network, draw = None, None
-        if self._tunes_generator:
-            network = getattr(generator, generator._networks[0])
-            draw = generator._draw_units
-        squash = torch.sigmoid if bce else _as_is
-        return Way(manifold.decoder_, self._to_decoder(), squash, network, draw)
-
-    def _to_critic(self) -> tuple[Tensor, Tensor]:
-        """Return mean and spread of the rows in units of the manifold."""
-        manifold = self.manifold_
-        mean = (self.mean_ - manifold.shift_) / manifold.scale_
-        spread = float(np.sqrt(np.square(self.scale_ / manifold.scale_).mean()))
-        parts = mean, spread or 1.0
-        center, scale = (
-            torch.tensor(part, dtype=torch.float32, device=self.device_)
-            for part in parts
-        )
-        return center, scale
-
-    def _take_over(self, tuned: "_Parts") -> None:
-        """Keep the averaged networks, where those of the stages are."""
-        manifold, generator = tuned.averaged
-        manifold.decoder_.to(manifold.device_)
-        self.manifold_ = manifold
-        if self._tunes_generator:
-            name = generator._networks[0]
-            network = getattr(generator, name).float()
-            setattr(generator, name, network.to(generator.device_))
-            self.generator_ = generator
 
     @property
     def _n_features_out(self) -> int:
@@ -589,17 +456,6 @@ class JointGenerator(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-class _Parts(NamedTuple):
-    """Manifold and generator whose networks are trained, and those that average."""
-
-    trained: tuple[Any, Any]
-    averaged: tuple[Any, Any]
-
-
-def _as_is(rows: Tensor) -> Tensor:
-    return rows
 
 
 def _is_better(outcome: Outcome, staged: float) -> bool:

@@ -28,6 +28,7 @@ from manifoldgen import (
     make_generative_pipeline,
 )
 from manifoldgen.generation._joint_program import JointProgram, Way, _energy
+from manifoldgen.generation._joint_tuning import Tuning
 from manifoldgen.nn import MLP, Critic
 from manifoldgen.pipeline import drawable_labels
 from manifoldgen.training import make_optimizer
@@ -176,7 +177,8 @@ def test_the_way_in_training_is_the_way_of_sampling(manifold):
     found = joint(FLOW, manifold, fine_tune_epochs=0).fit(rows)
     noise = np.random.RandomState(0).standard_normal((5, found.n_components_))
     units = found.generator_._draw_units(torch.tensor(noise, dtype=torch.float32), [])
-    way = found._way(*found._copies())
+    tuning = Tuning(found.manifold_, found.generator_, "cpu")
+    way = tuning.way(*tuning.trained)
     decoded = way.rows(units).detach().double().numpy()
     ours = decoded * found.manifold_.scale_ + found.manifold_.shift_
 
@@ -186,7 +188,7 @@ def test_the_way_in_training_is_the_way_of_sampling(manifold):
     Z = found.generator_._sample(5, None, Fixed())
     assert_allclose(ours, found.manifold_.inverse_transform(Z), rtol=1e-4, atol=1e-4)
     # real latents are what the reconstruction is learned on
-    real = found._tensors(rows, None, np.random.RandomState(0))[1]
+    real = tuning.tensors(rows, found.transform(rows), None, None)[1]
     ours = way.rows(real).detach().double().numpy()
     ours = ours * found.manifold_.scale_ + found.manifold_.shift_
     expected = found.inverse_transform(found.transform(rows))
