@@ -24,6 +24,7 @@ from ..base import (
     pass_on_interrupt,
     resolve_device,
     unchanged_on_error,
+    warn_unconverged,
 )
 from ..manifold import AutoencoderManifold
 from ..manifold._base import BaseManifold
@@ -97,23 +98,23 @@ class JointGenerator(
         small part of the time.
     critic_sizes : tuple of int, default=(512, 256)
         Widths of the hidden layers of the critic, a perceptron.
-    gradient_penalty : float, default=GP
+    gradient_penalty : float, default=5.0
         Weight gamma of R1 and R2, the mean squared input gradients of the critic at
         rows and at samples, which it sees in units of one column's spread.
-    reconstruction_weight : float, default=RW
+    reconstruction_weight : float, default=1.0
         Weight lambda of the loss of the manifold; 0 lets go of it.
     generator_weight : float, default=1.0
         Weight mu of the loss of the generator.
     average_decay : float, default=0.999
         Weight of the past in the running averages of the networks, which are what is
         kept, in [0, 1).
-    learning_rate : float, default=3e-4
+    learning_rate : float, default=1e-3
         Step size of Adam for decoder and generator.
-    critic_learning_rate : float, default=1e-3
+    critic_learning_rate : float, default=2e-3
         That for the critic.
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
         Course of the learning rates over `fine_tune_epochs`.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     validation_fraction : float, default=0.1
         Share of the rows that tuning leaves out to choose the epoch, in [0, 1). 0, or
@@ -213,14 +214,14 @@ class JointGenerator(
         fine_tune_epochs: int = 10,
         tune_generator: bool = True,
         critic_sizes: Sequence[int] = (512, 256),
-        gradient_penalty: float = 0.5,
+        gradient_penalty: float = 5.0,
         reconstruction_weight: float = 1.0,
         generator_weight: float = 1.0,
         average_decay: float = 0.999,
-        learning_rate: float = 3e-4,
-        critic_learning_rate: float = 1e-3,
+        learning_rate: float = 1e-3,
+        critic_learning_rate: float = 2e-3,
         schedule: str = "cosine",
-        batch_size: int = 128,
+        batch_size: int = 64,
         validation_fraction: float = 0.1,
         patience: int | None = None,
         tol: float = 1e-4,
@@ -283,6 +284,7 @@ class JointGenerator(
             outcome = self._fit_stages(rows, y, rng)
             if self.fine_tune_epochs and outcome.interrupt is None:
                 outcome = self._fine_tune(rows, y, rng, checkpoint)
+                warn_unconverged(outcome, "validation_loss")
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self

@@ -75,7 +75,7 @@ class Tuning:
     ) -> list[Tensor]:
         """Return rows, their latents, labels where conditional, draws where needed."""
         parts, codes = [self._to_units(Z)], None
-        if self.classes is not None:
+        if self.classes is not None and y is not None:
             codes = np.searchsorted(self.classes, y)
             parts.append(np.eye(len(self.classes), dtype=np.float32)[codes])
         if not self._trains:
