@@ -10,7 +10,7 @@ demo: $(VENV)/.core                ## the main job on real digits, pictures in d
 	$(BIN)/python -m manifoldgen demo --out demo
 
 test: $(VENV)/.test lint           ## lint, types, tests, doctests, README and notebooks
-	$(BIN)/python -m pytest --doctest-modules manifoldgen tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules manifoldgen tests
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
