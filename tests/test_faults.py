@@ -255,7 +255,7 @@ def test_values_beyond_float32(name):
     "name", [name for name in MANIFOLDS if name not in ("TSNEManifold", "UMAPManifold")]
 )
 def test_rows_that_a_network_cannot_take_are_an_error_and_no_nan(name):
-    estimator = clone(ESTIMATORS[name]).fit(X)
+    estimator = clone(ESTIMATORS[name]).set_params(hidden_sizes=(256,)).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         with pytest.raises(ValueError, match="overflows on these rows"):
