@@ -79,6 +79,11 @@ MANIFOLDS: dict[str, dict[str, Any]] = {
     "mlp 16": {
         "n_components": 16,
         "hidden_sizes": (512, 256),
+        "learning_rate": 4e-3,
+        "schedule": "one_cycle",
+        "max_epochs": 30,
+        "patience": None,
+        "precision": "bf16",
         "max_time": 60.0,
     },
     "conv 32": {
@@ -111,7 +116,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "max_epochs": 60,
         "precision": "bf16",
     },
-    "LatentGAN": {"hidden_sizes": (128, 128, 128), "batch_size": 128},
+    "LatentGAN": {
+        "hidden_sizes": (256, 256, 256),
+        "batch_size": 256,
+        "learning_rate": 2e-3,
+        "max_epochs": 80,
+    },
     "JointGenerator": {},
 }
 
@@ -353,6 +363,7 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
         kind="LatentFlowMatching",
         draws=DRAWS_AFTER_REFLOW,
         reflow_epochs=REFLOW_EPOCHS,
+        hidden_sizes=(512, 512),  # drawn from in seconds
     ),
     **{f"pythae {kind}": partial(peer, kind=kind) for kind in _pythae.MODELS},
     "pythae AE, convolutions": partial(peer, kind="AE", nets="conv"),
