@@ -72,14 +72,15 @@ def as_table(runs: Runs, order: Iterable[str]) -> str:
 def lines_of(runs: Runs, order: Iterable[str]) -> list[str]:
     """Return the names of lines in the order of contestants, real images first.
 
-    A line is called as its contestant is, with something after it where it has several.
+    A line is called as its contestant is, with something after it where it has several;
+    those of another name come last.
     """
     known = {line: None for run in runs.values() for line in run}
     names = [REAL, *order]
 
     def place(line: str) -> int:
         starts = [n for n, name in enumerate(names) if line.startswith(name)]
-        return max(starts, key=lambda n: len(names[n]))
+        return max(starts, key=lambda n: len(names[n]), default=len(names))
 
     return sorted(known, key=place)
 
