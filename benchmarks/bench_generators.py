@@ -70,7 +70,7 @@ SECONDS = 360.0  # of a manifold and a generator
 PEER_SECONDS = 220.0  # of a model and its sampler: what LatentMixture takes in all
 EXTRA_SECONDS = 120.0  # of training on, jointly or not
 MIXTURE_SHARE, FLOW_SHARE = 0.05, 1 / 3  # of the seconds: pythae's samplers
-REFLOW_EPOCHS = 15
+REFLOW_EPOCHS = 30
 # the pace of training on from averaged weights
 TRAINED_ON = {"learning_rate": 3e-4, "max_epochs": 20}
 DRAWS_AFTER_REFLOW = {
@@ -366,6 +366,7 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
         draws=DRAWS_AFTER_REFLOW,
         reflow_epochs=REFLOW_EPOCHS,
         hidden_sizes=(512, 512),  # drawn from in seconds
+        max_epochs=35,
     ),
     **{f"pythae {kind}": partial(peer, kind=kind) for kind in _pythae.MODELS},
     "pythae AE, convolutions": partial(peer, kind="AE", nets="conv"),
