@@ -34,7 +34,8 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
 
     and `sample` follows it from noise at t = 0 to rows at t = 1. A plain regression: no
     adversary, nothing that collapses, and held-out rows tell when to stop. The density
-    of the rows follows from the divergence on the way, exactly.
+    of the rows follows from the exact divergence on the way, which is followed back in
+    24 steps of Runge and Kutta: to about .01 nats a row.
 
     Parameters
     ----------
