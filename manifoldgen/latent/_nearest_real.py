@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 
 from .._arrays import flatten_images
 from .._validation import check_int
+from ..metrics._rows import feature_rows
 from ..neighbors import NeighborIndex, Neighbors
 from ._coordinates import without_generator
 
@@ -95,8 +96,6 @@ def _comparison(
                 f"manifold must have transform, which {type(part).__name__} has not."
             )
         return part.transform
-    if features is not None and not callable(features):
-        raise TypeError(f"features must be callable or None, got {features!r}.")
     return features
 
 
@@ -104,14 +103,7 @@ def _columns_of(
     name: str, X: Any, to_compare: Callable[[Any], Any] | None
 ) -> NDArray[Any]:
     """Return finite rows of numbers to compare, of shape (n, n_columns)."""
-    dtypes = [np.float64, np.float32, np.uint8]
-    if to_compare is None:
-        return check_array(flatten_images(X)[0], dtype=dtypes, input_name=name)
-    source = f"features of {name}"
-    rows = check_array(np.asarray(to_compare(X)), dtype=dtypes, input_name=source)
-    if len(rows) != len(X):
-        raise ValueError(
-            f"features must return a row for each of the {len(X)} rows of {name}, got "
-            f"{len(rows)}."
-        )
-    return rows
+    if to_compare is not None:
+        return feature_rows(name, X, to_compare)
+    dtypes = [np.float64, np.float32, np.uint8]  # as they are, in as little memory
+    return check_array(flatten_images(X)[0], dtype=dtypes, input_name=name)

@@ -71,9 +71,9 @@ def test_features_get_rows_as_they_are_handed_in(digits):
         ({"X_generated": np.full((2, 64), np.nan)}, "X_generated contains NaN"),
         ({"X_real": np.full((2, 64), np.inf)}, "X_real contains infinity"),
         ({"X_generated": np.zeros((0, 64))}, "minimum of 1 is required"),
-        ({"features": lambda X: X[:-1]}, "a row for each of the 500 rows of X_real"),
-        ({"features": lambda X: X * np.nan}, "features of X_real contains NaN"),
-        ({"features": lambda X: X[:, 0]}, "Expected 2D array"),
+        ({"features": lambda X: X[:-1]}, "row of X_real, got 499 rows for 500"),
+        ({"features": lambda X: X * np.nan}, "got 500 of 500 with NaN or infinity"),
+        ({"features": lambda X: X[:, 0]}, r"got an array of shape \(500,\)"),
         ({"features": np.abs, "manifold": PCA()}, "features must be None where manif"),
     ],
 )
@@ -85,7 +85,9 @@ def test_bad_input(digits, parameters, message):
 
 def test_bad_types(digits):
     X = digits[0]
-    with pytest.raises(TypeError, match="features must be callable or None, got 'pix"):
+    with pytest.raises(
+        TypeError, match=r"features must be None or a callable .* got 'pix"
+    ):
         nearest_real(X, X, features="pixels")
     with pytest.raises(TypeError, match="manifold must have transform, which Gaussian"):
         nearest_real(X, X, manifold=GaussianMixture().fit(X))
