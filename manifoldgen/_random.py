@@ -1,5 +1,6 @@
 """Local random streams; the global generators are left as they were found."""
 
+import hashlib
 import random
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 _GLOBAL_STREAMS = threading.RLock()
 
@@ -43,6 +45,36 @@ def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Gene
     generator = torch.Generator(device=device)
     generator.manual_seed(seed)
     return generator
+
+
+def row_streams(rows: NDArray[Any], seed: int) -> Iterator[np.random.Generator]:
+    """Yield a generator for each row that the row and `seed` alone determine.
+
+    What is drawn for a row then depends neither on the rows that come with it nor on
+    their order; equal rows draw alike. Rows are compared as float32, so the same
+    values draw alike in every dtype.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+    seed : int
+        Not negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> both = [stream.standard_normal() for stream in row_streams(rows, seed=0)]
+    >>> both[1] == next(row_streams(rows[1:], seed=0)).standard_normal()
+    True
+    """
+    salt = int(seed).to_bytes(16, "little")
+    for row in rows:
+        # adding 0 gives -0.0 and 0.0 the same bytes
+        content = (np.asarray(row, dtype=np.float32) + np.float32(0.0)).tobytes()
+        digest = hashlib.blake2b(content, digest_size=16, key=salt).digest()
+        key = np.frombuffer(digest, dtype=np.uint64)
+        yield np.random.Generator(np.random.Philox(key=key))
 
 
 @contextmanager
