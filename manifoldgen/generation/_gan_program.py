@@ -1,7 +1,6 @@
 """What an adversarial pair is to the engine: one step, two games."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,15 +12,18 @@ from ..nn import (
     CriticPass,
     ExplicitPasses,
     SpectralCritic,
-    critic_backward,
     critic_forward,
 )
-from ..nn.losses import energy_distance, hinge_loss, relativistic_loss
+from ..nn.critic_steps import (
+    Slopes,
+    relativistic_critic_slopes,
+    relativistic_slope,
+    update_critic,
+)
+from ..nn.losses import energy_distance, hinge_loss
 from ..training import Batch, Program, RunningAverage
 
 PROBE_ROWS = 1024
-
-Slopes = tuple[Tensor, Tensor, Tensor | None]
 
 
 class GANProgram(Program):
@@ -189,51 +191,3 @@ class HingeProgram(GANProgram):
         """Return the plain critic, its layers over their exact singular values."""
         self.critic.settle()
         return self._plain.eval()
-
-
-def update_critic(
-    critic: Critic,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    fake: Tensor,
-    labels: list[Tensor],
-    critic_loss: Callable[[CriticPass, int, int], Slopes],
-) -> Tensor:
-    """Take a step of the critic on real rows and as many generated ones.
-
-    `critic_loss` is called as `GANProgram._critic_loss` is; what it reports is
-    returned.
-    """
-    both = torch.cat([torch.cat([x, *labels], 1), torch.cat([fake, *labels], 1)])
-    weights = critic.weights()
-    done = critic_forward(weights, critic.slope, both)
-    loss, at_value, at_gradient = critic_loss(done, len(x), x.shape[1])
-    slopes = critic_backward(weights, done, at_value, at_gradient)
-    optimizer.zero_grad(set_to_none=False)
-    # from the weights as they are used to the parameters
-    parts = [part for layer in weights for part in layer]
-    torch.autograd.backward(parts, slopes, inputs=list(critic.parameters()))
-    optimizer.step()
-    return loss
-
-
-def relativistic_critic_slopes(
-    done: CriticPass, n: int, width: int, gradient_penalty: float
-) -> Slopes:
-    """Return the loss of D on pairs, and the slopes of that and R1 and R2 together.
-
-    The first `n` rows of the pass are real, as many generated ones follow; labels,
-    which are not moved, follow their first `width` columns.
-    """
-    real, fake = done.value[:n], done.value[n:]
-    slope = torch.sigmoid(fake - real).div_(n)
-    # over as many real as generated rows, so this is that of R1 + R2
-    penalty = done.gradient * (gradient_penalty / n)
-    penalty[:, width:] = 0.0
-    return relativistic_loss(real, fake), torch.cat([-slope, slope]), penalty
-
-
-def relativistic_slope(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of G on pairs of values of D, and its slopes at `fake`."""
-    slope = torch.sigmoid(real - fake).div_(-len(fake))
-    return relativistic_loss(fake, real), slope

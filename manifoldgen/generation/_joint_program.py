@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import Critic, critic_forward
-from ..training import Batch, Program, RunningAverage
-from ._gan_program import (
-    PROBE_ROWS,
+from ..nn.critic_steps import (
     relativistic_critic_slopes,
     relativistic_slope,
     update_critic,
 )
+from ..training import Batch, Program, RunningAverage
+from ._gan_program import PROBE_ROWS
 
 Draw = Callable[[Tensor, list[Tensor]], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
