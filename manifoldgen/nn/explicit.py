@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .losses import binary_cross_entropy, mean_squared_error
+from .losses import (
+    binary_cross_entropy,
+    huber_loss,
+    mean_absolute_error,
+    mean_squared_error,
+)
 from .modules import MLP
 
 Layers = Sequence[tuple[Tensor, Tensor]]
@@ -196,8 +201,23 @@ def _cross_entropy(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return binary_cross_entropy(output, target), slope
 
 
+def _distances(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    difference = output - target
+    return difference.abs().mean(), difference.sign_().div_(difference.numel())
+
+
+def _huber(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    slope = (output - target).clamp_(-1.0, 1.0).div_(output.numel())
+    return huber_loss(output, target), slope
+
+
 LOSS_AND_SLOPE: dict[
     Callable[[Tensor, Tensor], Tensor],
     Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-] = {mean_squared_error: _squares, binary_cross_entropy: _cross_entropy}
+] = {
+    mean_squared_error: _squares,
+    binary_cross_entropy: _cross_entropy,
+    mean_absolute_error: _distances,
+    huber_loss: _huber,
+}
 """Losses of which the value, and the slope at the output, are written out."""

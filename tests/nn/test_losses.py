@@ -5,18 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from manifoldgen.nn.losses import (
     RECONSTRUCTION,
+    RECONSTRUCTION_NAMES,
     binary_cross_entropy,
     energy_distance,
     hinge_loss,
+    huber_loss,
     infonce_loss,
+    mean_absolute_error,
     mean_distance,
     mean_squared_error,
     negative_sampling_loss,
     relativistic_loss,
     soft_cross_entropy,
+    structural_dissimilarity,
+    structural_similarity,
 )
 
 
@@ -32,8 +38,104 @@ def test_cross_entropy_of_logits_by_hand():
     assert float(binary_cross_entropy(logits, target)) == pytest.approx(expected)
 
 
+def test_mean_absolute_error_by_hand():
+    output, target = torch.tensor([[1.0, -2.0], [3.0, 4.0]]), torch.ones(2, 2)
+    assert float(mean_absolute_error(output, target)) == pytest.approx(8 / 4)
+
+
+def test_huber_loss_by_hand():
+    output, target = torch.tensor([[0.5, -3.0, 1.0]]), torch.zeros(1, 3)
+    assert float(huber_loss(output, target)) == pytest.approx((0.125 + 2.5 + 0.5) / 3)
+
+
+def images_of(*shape, seed=0, dtype=torch.double):
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand(4, *shape, dtype=dtype, generator=generator)
+    noise = torch.randn(4, *shape, dtype=dtype, generator=generator)
+    return (target + 0.2 * noise).clamp(0, 1), target
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 11)])
+@pytest.mark.parametrize("data_range", [1.0, 255.0])
+def test_structural_similarity_is_that_of_torchmetrics(shape, data_range):
+    output, target = (data_range * images for images in images_of(*shape))
+    expected = structural_similarity_index_measure(
+        output, target, data_range=data_range, reduction="none"
+    )
+    found = structural_similarity(output, target, data_range=data_range)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def similarity_by_loops(x, y):
+    """Return the mean over windows of one channel, as Wang et al. write it."""
+    sizes = [min(11, side - (side + 1) % 2) for side in x.shape]
+    halves = [size // 2 for size in sizes]
+    x, y = (np.pad(it, [(half, half) for half in halves], "reflect") for it in (x, y))
+    lines = [np.exp(-(np.arange(-half, half + 1) ** 2) / 4.5) for half in halves]
+    window = np.outer(*lines) / np.outer(*lines).sum()
+    found = []
+    for i in range(x.shape[0] - sizes[0] + 1):
+        for j in range(x.shape[1] - sizes[1] + 1):
+            a, b = (it[i : i + sizes[0], j : j + sizes[1]] for it in (x, y))
+            m, n = (window * a).sum(), (window * b).sum()
+            va, vb = (window * (a - m) ** 2).sum(), (window * (b - n) ** 2).sum()
+            both = (window * (a - m) * (b - n)).sum()
+            luminance = (2 * m * n + 1e-4) / (m * m + n * n + 1e-4)
+            found.append(luminance * (2 * both + 9e-4) / (va + vb + 9e-4))
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (1, 3, 13), (1, 12, 4)])
+def test_structural_similarity_of_small_images_by_loops(shape):
+    output, target = images_of(*shape)
+    expected = [
+        np.mean([similarity_by_loops(*pair) for pair in zip(*both, strict=True)])
+        for both in zip(output.numpy(), target.numpy(), strict=True)
+    ]
+    found = structural_similarity(output, target)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_structural_similarity_of_constant_images_by_hand():
+    target = torch.full((2, 1, 9, 9), 0.75, dtype=torch.double)
+    # no structure, so luminance alone is left
+    expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
+    found = structural_similarity(target / 3, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_structural_dissimilarity_has_the_slope_of_differences():
+    output, target = (it.flatten(1).requires_grad_() for it in images_of(2, 6, 5))
+    assert torch.autograd.gradcheck(
+        lambda x, y: structural_dissimilarity(x, y, (2, 6, 5)), (output, target)
+    )
+
+
+def test_every_pixel_counts_in_the_dissimilarity():
+    output, target = (it.flatten(1) for it in images_of(1, 20, 20))
+    output.requires_grad_()
+    structural_dissimilarity(output, target, (1, 20, 20)).backward()
+    size = output.grad.abs().mean(0)
+    assert size.min() > 0.1 * size.mean()
+
+
+def test_half_precision_of_the_networks_leaves_the_similarity_whole():
+    output, target = images_of(1, 16, 16, dtype=torch.float32)
+    expected = structural_similarity(output.bfloat16(), target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = structural_similarity(output.bfloat16(), target)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 def test_names_of_reconstruction_losses():
-    assert RECONSTRUCTION == {"mse": mean_squared_error, "bce": binary_cross_entropy}
+    assert RECONSTRUCTION == {
+        "mse": mean_squared_error,
+        "bce": binary_cross_entropy,
+        "l1": mean_absolute_error,
+        "huber": huber_loss,
+    }
+    assert RECONSTRUCTION_NAMES == ("mse", "bce", "l1", "huber", "ssim")
 
 
 def test_relativistic_loss_by_hand():
