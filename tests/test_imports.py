@@ -14,7 +14,7 @@ PACKAGE = Path(manifoldgen.__file__).parent
 
 # a room imports from its own line or from those above it
 LINES = [
-    {"_arrays", "_random", "_threads", "_validation", "exceptions"}
+    {"_arrays", "_conditional", "_random", "_threads", "_validation", "exceptions"}
     | {"nn", "training", "covariance", "neighbors", "metrics", "datasets"},
     {"base"},
     {"features", "outliers", "manifold"},

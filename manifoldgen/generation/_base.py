@@ -15,6 +15,7 @@ from .._arrays import (
     unstandardize,
     warn_of_coarse_columns,
 )
+from .._conditional import ConditionalMixin
 from .._random import draw_seed
 from .._validation import check_int, check_sizes
 from ..base import (
@@ -27,7 +28,6 @@ from ..base import (
     warn_unconverged,
 )
 from ..training import Checkpoint, Outcome, Program
-from ._conditional import ConditionalMixin
 
 _LEAST_EPOCHS = 20
 

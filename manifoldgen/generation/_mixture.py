@@ -10,12 +10,12 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from .._arrays import column_moments, unstandardize, warn_of_coarse_columns
+from .._conditional import ConditionalMixin
 from .._random import draw_seed, random_state_of
 from .._threads import narrow_blas
 from .._validation import check_choice, check_int, check_real
 from ..base import RowsMixin, SamplerMixin, unchanged_on_error
 from ..covariance import squared_distances
-from ._conditional import ConditionalMixin
 from ._density import LogDensityMixin
 from ._expectation_maximization import (
     N_COVARIANCE_PARAMETERS,

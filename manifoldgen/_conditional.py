@@ -1,4 +1,4 @@
-"""Labels of generators: learned where `conditional`, asked for or drawn."""
+"""Labels that samples are asked for: learned where `conditional`, asked for or drawn."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from .._random import draw_seed
-from .._validation import check_bool
+from ._random import draw_seed
+from ._validation import check_bool
 
 
 class ConditionalMixin:
