@@ -1,4 +1,4 @@
-"""Labels that samples are asked for: learned where `conditional`, asked for or drawn."""
+"""Labels of what is sampled: learned where `conditional`, asked for or drawn."""
 
 from typing import Any
 
