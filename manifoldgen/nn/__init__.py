@@ -1,5 +1,20 @@
 """Networks: torch alone, no scikit-learn."""
 
+from .augment import (
+    AUGMENTATIONS,
+    apply_augmentation,
+    augment,
+    check_augment,
+    color,
+    count_uniforms,
+    crop,
+    cutout,
+    flip,
+    noise,
+    rotate,
+    scale,
+    shift,
+)
 from .explicit import (
     LOSS_AND_SLOPE,
     CriticPass,
@@ -32,6 +47,7 @@ from .velocity import (
 
 __all__ = [
     "ACTIVATIONS",
+    "AUGMENTATIONS",
     "LOSS_AND_SLOPE",
     "MLP",
     "SOLVERS",
@@ -46,13 +62,25 @@ __all__ = [
     "SpectralCritic",
     "SplineFlow",
     "VelocityField",
+    "apply_augmentation",
+    "augment",
     "bind_generator",
+    "check_augment",
+    "color",
+    "count_uniforms",
     "critic_backward",
     "critic_forward",
+    "crop",
+    "cutout",
     "even_linear",
+    "flip",
     "follow",
     "inverse_spread",
     "linear_velocity",
     "log_density",
     "map_rows",
+    "noise",
+    "rotate",
+    "scale",
+    "shift",
 ]
