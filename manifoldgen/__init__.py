@@ -27,6 +27,8 @@ _HOMES = {
     "LatentNormalizingFlow": "generation",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
+    "MemorisationReport": "report",
+    "MemorisationReportDisplay": "plotting",
     "NearestRealDisplay": "plotting",
     "NeighborIndex": "neighbors",
     "NeighborManifold": "manifold",
@@ -57,6 +59,7 @@ _HOMES = {
     "load": "persistence",
     "make_generative_pipeline": "pipeline",
     "membership_auc": "metrics",
+    "memorisation_report": "report",
     "mode_coverage": "metrics",
     "nearest_neighbors": "neighbors",
     "nearest_real": "latent",
@@ -149,6 +152,7 @@ if TYPE_CHECKING:
     from .plotting import GenerationReportDisplay as GenerationReportDisplay
     from .plotting import LatentArithmeticDisplay as LatentArithmeticDisplay
     from .plotting import LatentGridDisplay as LatentGridDisplay
+    from .plotting import MemorisationReportDisplay as MemorisationReportDisplay
     from .plotting import NearestRealDisplay as NearestRealDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
@@ -157,4 +161,6 @@ if TYPE_CHECKING:
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay
     from .plotting import TraversalDisplay as TraversalDisplay
     from .report import GenerationReport as GenerationReport
+    from .report import MemorisationReport as MemorisationReport
     from .report import evaluate_generator as evaluate_generator
+    from .report import memorisation_report as memorisation_report

@@ -7,6 +7,7 @@ from ._generation_report import GenerationReportDisplay
 from ._history import TrainingHistoryDisplay
 from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
+from ._memorisation_report import MemorisationReportDisplay
 from ._nearest_real import NearestRealDisplay
 from ._search import SearchCurveDisplay
 from ._shepard import ShepardDisplay
@@ -18,6 +19,7 @@ __all__ = [
     "GenerationReportDisplay",
     "LatentArithmeticDisplay",
     "LatentGridDisplay",
+    "MemorisationReportDisplay",
     "NearestRealDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
