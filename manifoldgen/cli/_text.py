@@ -68,13 +68,16 @@ def generation(found: Mapping[str, Mapping[str, float]]) -> str:
             *(f"{row[key]:.3f}" for key in ("coverage", "density", "precision")),
             f"{row['energy_distance']:.3g}",
             f"{row['near_copies']:.3f}",
+            f"{row['membership_auc']:.3f} ± {row['membership_auc_error']:.3f}",
         )
         for name, row in found.items()
     ]
-    headers = ("", "coverage", "density", "precision", "energy", "near copies")
+    headers = ("", "coverage", "density", "precision", "energy")
+    headers += ("near copies", "membership")
     return (
         "\nGenerated rows against held-out ones (energy distance: low is good; near "
-        "copies of\ntraining rows, a share: good where real rows are)\n"
+        "copies of\ntraining rows, a share: good where real rows are; membership: area "
+        "under\nthe ROC curve of telling training rows, .5 ± its error is chance)\n"
         + table(headers, lines)
     )
 

@@ -56,8 +56,9 @@ def evaluate_generator(
     classifier trained on real rows finds the label that was asked for.
     ``downstream_accuracy`` is that on `X_test` of a classifier trained on the rows that
     are judged, and ``downstream_ratio`` its ratio to training on as many real rows.
-    ``near_copy_share`` and ``membership_auc`` (.5 is chance) tell whether it repeats
-    training rows.
+    ``near_copy_share`` and ``membership_auc`` (.5 is chance, with a standard error of
+    ``membership_auc_error``) tell whether it repeats training rows;
+    `memorisation_report` tells more of that.
 
     Parameters
     ----------

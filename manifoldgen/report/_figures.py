@@ -26,6 +26,7 @@ from ..metrics import (
     sliced_wasserstein,
     train_on_synthetic,
 )
+from ..metrics._memorization import auc_error
 
 Rows = NDArray[np.float64]
 Figures = dict[str, float | None]
@@ -263,6 +264,7 @@ class Case:
                 "membership_auc": self.timed(
                     "membership_auc", membership_auc, self.train, unseen, rows
                 ),
+                "membership_auc_error": auc_error(len(self.train), len(unseen)),
             }
         return figures
 

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..metrics import (
     energy_distance,
+    membership_auc,
     near_copy_share,
     precision_recall_density_coverage,
 )
+from ..metrics._memorization import auc_error
 
 
 def generation_report(
@@ -31,14 +35,16 @@ def generation_report(
     X_train : array-like of shape (n_train, n_features)
         Rows that the generators were fitted on, for the share of near-copies.
     n_neighbors : int, default=5
-        Neighbours that a ball reaches to, for all but the last two figures.
+        Neighbours that a ball reaches to, for the first four figures.
 
     Returns
     -------
     report : dict of str to dict of str to float
         By name: ``coverage``, ``density``, ``precision`` and ``recall`` (shares, higher
-        is better), ``energy_distance`` (units of the data, lower is better) and
-        ``near_copies`` (a share, best where it is that of unseen real rows).
+        is better), ``energy_distance`` (units of the data, lower is better),
+        ``near_copies`` (a share, best where it is that of unseen real rows) and
+        ``membership_auc`` (.5 where training rows cannot be told from `X_real`), with
+        its standard error there, ``membership_auc_error``.
 
     Raises
     ------
@@ -66,5 +72,9 @@ def generation_report(
             "recall": shares.recall,
             "energy_distance": energy_distance(X_real, rows),
             "near_copies": near_copy_share(X_train, rows),
+            "membership_auc": membership_auc(X_train, X_real, rows),
+            "membership_auc_error": auc_error(
+                np.shape(X_train)[0], np.shape(X_real)[0]
+            ),
         }
     return report

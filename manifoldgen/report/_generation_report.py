@@ -40,6 +40,7 @@ VIEWS: dict[str, dict[str, str]] = {
         "downstream_ratio": "high",
         "near_copy_share": "real",
         "membership_auc": "real",
+        "membership_auc_error": "of .5",
     },
 }
 _BY_CLASS = ("share", "precision", "recall", "density", "coverage", "frechet_distance")
@@ -52,7 +53,8 @@ class GenerationReport:
     """What `evaluate_generator` returns: figures beside those of real rows.
 
     Printed, it is a table; in a notebook, one of HTML. The last column says where a
-    figure is best: high, low, or where that of real rows is.
+    figure is best: high, low, or where that of real rows is; of .5 is the standard
+    error of an area of .5, which is chance.
 
     Parameters
     ----------

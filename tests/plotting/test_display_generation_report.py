@@ -62,6 +62,17 @@ def test_bars_and_marks_by_hand():
     assert sorted(names) == ["generated", "real", "reconstruction"]
 
 
+def test_the_span_where_nothing_leaks():
+    figures = {"generated": {"near_copy_share": 0.4, "membership_auc": 0.6}}
+    bare = GenerationReportDisplay(figures=figures).plot()
+    assert "no leak" not in [it.get_text() for it in bare.legend_.get_texts()]
+    figures["generated"]["membership_auc_error"] = 0.03
+    display = GenerationReportDisplay(figures=figures).plot()
+    handles, labels = display.axes_["uses"].get_legend_handles_labels()
+    (span,) = dict(zip(labels, handles, strict=True))["no leak"].lines[2]
+    np.testing.assert_allclose(span.get_segments()[0], [[0.44, -1.0], [0.56, -1.0]])
+
+
 def test_distances_have_their_own_unit_where_no_real_rows_stand_in():
     figures = {"generated": FIGURES["generated"]}
     display = GenerationReportDisplay(figures=figures).plot()

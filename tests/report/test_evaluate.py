@@ -119,8 +119,13 @@ def test_figures_are_those_of_the_metrics(pipe):
             expected["two_sample_p_value"] = test.p_value
             expected["near_copy_share"] = near_copy_share(train, rows)
             expected["membership_auc"] = membership_auc(train, real, rows)
+            # of Mann and Whitney's statistic: 200 training rows and 150 others
+            expected["membership_auc_error"] = np.sqrt(351 / (12 * 200 * 150))
         assert report.figures[row] == pytest.approx(expected, rel=1e-9)
     assert report.figures["real"]["near_copy_share"] == near_copy_share(train, real)
+    error = np.sqrt(276 / (12 * 200 * 75))  # half of the held-out rows
+    assert report.figures["real"]["membership_auc_error"] == pytest.approx(error)
+    assert "of .5" in str(report)
     assert report.n_samples == {"generated": 150, "reconstruction": 150, "real": 150}
     assert report.n_neighbors == 4
     assert report.units == "3 columns divided by their spread over X_test"
