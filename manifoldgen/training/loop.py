@@ -26,6 +26,8 @@ _LOOK_SECONDS = 1.0
 _MAX_RETRIES = 3
 _GROWTH = 1e3
 _PROBE_ROWS = 1024
+_PLATEAU_FACTOR = 0.5
+_PLATEAU_EPOCHS = 5  # where no patience says what a long time is
 
 
 @dataclass
@@ -61,6 +63,8 @@ class _Progress:
     patience_value: float = math.inf
     patience_epoch: int = 0
     step_scale: float = 1.0
+    plateau_factor: float = 1.0
+    plateau_epoch: int = 0
     retries: int = 0
     weighed: bool = False
     seconds: float = 0.0
@@ -104,7 +108,9 @@ def run(
         than the share `tol`.
     tol : float, default=1e-4
     schedule : str, default="constant"
-        See `schedule_factor`.
+        See `schedule_factor`. "plateau" halves the rate after ``max(patience // 4, 2)``
+        epochs, 5 without a patience, since it last did or since the validation loss, or
+        the loss where nothing is held out, last fell by more than the share `tol`.
     max_time : float, default=None
         Seconds, those before a resumption included; the last epoch may be cut short.
     checkpoint : Checkpoint, default=None
@@ -190,6 +196,7 @@ class _Loop:
     def _epoch(self) -> None:
         progress = self.progress
         factor = schedule_factor(self.schedule, progress.epoch, self.max_epochs)
+        factor *= progress.plateau_factor
         self.program.set_learning_rate(factor * progress.step_scale)
         with self._shielded():
             losses = self._train()
@@ -206,6 +213,7 @@ class _Loop:
         row = {"epoch": progress.epoch, **losses, "seconds": self._elapsed()}
         self.history.append(row)
         self._keep_best(row)
+        self._look_for_progress(row)
         self._look_for_a_stop(row)
         if self.checkpoint is not None and not self.stopped_by:
             if self.checkpoint.due():
@@ -313,9 +321,23 @@ class _Loop:
         if value < progress.best_value:
             progress.best_value = value
             progress.best_error = row.get("validation_loss_error", 0.0)
+
+    def _look_for_progress(self, row: Mapping[str, float]) -> None:
+        """Note whether the watched loss fell, and halve the rate on a plateau."""
+        if self.validation is None and self.schedule != "plateau":
+            return
+        progress = self.progress
+        value = row["loss" if self.validation is None else "validation_loss"]
         threshold = progress.patience_value
         if math.isinf(threshold) or value < threshold - self.tol * abs(threshold):
             progress.patience_value, progress.patience_epoch = value, progress.epoch
+        if self.schedule != "plateau":
+            return
+        wait = _PLATEAU_EPOCHS if self.patience is None else max(self.patience // 4, 2)
+        since = max(progress.patience_epoch, progress.plateau_epoch)
+        if progress.epoch - since >= wait:
+            progress.plateau_factor *= _PLATEAU_FACTOR
+            progress.plateau_epoch = progress.epoch
 
     def _look_for_a_stop(self, row: dict[str, float]) -> None:
         progress = self.progress

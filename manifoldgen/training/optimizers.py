@@ -1,4 +1,4 @@
-"""Fused optimizers and learning-rate schedules by their usual names."""
+"""Optimizers and learning-rate schedules by their usual names."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 """Names of the optimizers."""
 
 
@@ -35,16 +35,17 @@ def make_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
-    """Return a fused optimizer of one vector, see `flatten`.
+    """Return an optimizer of one vector, see `flatten`; fused where torch has it so.
 
     Clear its gradients with ``zero_grad(set_to_none=False)``: the parameters share
     them.
 
     Parameters
     ----------
-    name : {"adam", "adamw", "sgd"}
-        "adam" adds the weight decay to the gradient, "adamw" decouples it; "sgd" has a
-        Nesterov momentum of 0.9.
+    name : {"adam", "adamw", "sgd", "rmsprop"}
+        "adamw" decouples the weight decay, which others add to the gradient; "sgd" has
+        a Nesterov momentum of 0.9, "rmsprop" none and a mean of squares that decays by
+        0.99 a step.
     parameters : iterable of Tensor
         Of one dtype on one device.
     learning_rate, weight_decay : float
@@ -60,6 +61,10 @@ def make_optimizer(
             nesterov=True,
             weight_decay=weight_decay,
             fused=True,
+        )
+    if name == "rmsprop":
+        return torch.optim.RMSprop(
+            vector, lr=learning_rate, alpha=0.99, weight_decay=weight_decay
         )
     optimizer = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return optimizer(
@@ -78,6 +83,7 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda fraction: 0.5 * (1.0 + math.cos(math.pi * fraction)),
     "linear": lambda fraction: 1.0 - fraction,
     "one_cycle": _one_cycle,
+    "plateau": lambda fraction: 1.0,  # which the engine lowers, as it sees the losses
 }
 
 SCHEDULES = tuple(_SCHEDULES)
@@ -90,6 +96,7 @@ def schedule_factor(name: str, epoch: int, max_epochs: int) -> float:
     "cosine" [Loshchilov and Hutter 2017, arXiv:1608.03983, Eq. (5), one period] and
     "linear" fall to 0 over `max_epochs`; "one_cycle" [Smith 2018, arXiv:1803.09820]
     rises over the first 30 % and falls as a cosine; all are steps of one epoch.
+    "plateau" is 1: what lowers it is up to the losses, see `run`.
 
     Examples
     --------

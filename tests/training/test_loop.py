@@ -177,6 +177,48 @@ def test_the_schedule_sets_the_rate_of_each_epoch():
 # ------------------------------------------------------------------------ divergence
 
 
+LOSSES = [9.0, 8.0, 8.5, 8.2, 7.9995, 8.1, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 2.0, 2.5, 2.5]
+
+
+def rates_of_torch(losses, wait, tol):
+    """Return the rate of each epoch; torch halves it once `wait` - 1 were too many."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=wait - 1, threshold=tol, threshold_mode="rel"
+    )
+    rates = []
+    for loss in losses:
+        rates.append(optimizer.param_groups[0]["lr"])
+        plateau.step(loss)
+    return rates
+
+
+@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("tol", [0.0, 1e-4, 0.05])
+@pytest.mark.parametrize(("patience", "wait"), [(8, 2), (15, 3), (16, 4), (None, 5)])
+def test_a_plateau_halves_the_rate_as_that_of_torch(patience, wait, tol, validate):
+    losses = script(*LOSSES)
+    program = Counter(
+        step_loss=(lambda n: 5.0) if validate else losses,
+        epoch_loss=losses if validate else lambda n: 5.0,
+    )
+    options = {"schedule": "plateau", "patience": patience, "tol": tol}
+    n_epochs = len(LOSSES) if validate else len(LOSSES) - 1  # and a probe at the end
+    options |= {"n_rows": 1, "validate": validate, "max_epochs": n_epochs}
+    train(program, **options)
+    expected = rates_of_torch(LOSSES[:n_epochs], wait, tol)
+    assert len(set(expected)) > 1
+    assert program.rates == expected
+
+
+def test_a_plateau_survives_a_retry():
+    program = Counter(step_loss=lambda n: math.nan if n == 4 else 1.0)
+    train(program, schedule="plateau", patience=8, n_rows=1, max_epochs=8)
+    # the fourth step is lost, and so taken again at a tenth
+    assert program.rates[:4] == [2.0, 2.0, 2.0, 1.0]
+    np.testing.assert_allclose(program.rates[4:], [0.1, 0.1, 0.05, 0.05, 0.025])
+
+
 def test_three_retries_each_with_a_tenth_of_the_step_then_the_error():
     program = Counter(step_loss=lambda n: 1.0 if n <= 4 else math.nan)
     with pytest.raises(TrainingDivergedError) as caught:
@@ -511,6 +553,17 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path, stop_after, valid
         np.testing.assert_array_equal(outcome.history[name], expected.history[name])
     assert (np.diff(outcome.history["seconds"]) >= 0).all()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stop_after", [2, 4, 5, 6])
+def test_a_resumed_run_remembers_its_plateau(tmp_path, stop_after):
+    options = {"schedule": "plateau", "patience": 8, "n_rows": 1, "max_epochs": 8}
+    straight = Counter()
+    train(straight, **options)
+    assert straight.rates == [2.0] * 3 + [1.0] * 2 + [0.5] * 2 + [0.25]
+    program, _ = resumed(tmp_path, Counter, stop_after, **options)
+    # the file is of the epoch before the last
+    assert program.rates == straight.rates[stop_after - 1 :]
 
 
 def test_a_resumed_run_remembers_its_retries(tmp_path):

@@ -37,7 +37,19 @@ def nesterov(gradients, w, rate, decay, momentum=0.9):
     return w
 
 
+def rmsprop(gradients, w, rate, decay, alpha=0.99):
+    """Tieleman and Hinton 2012, lecture 6.5: over the root of the mean square."""
+    square = np.zeros_like(w)
+    for g in gradients:
+        g = g + decay * w
+        square = alpha * square + (1 - alpha) * g**2
+        w = w - rate * g / (np.sqrt(square) + 1e-8)
+    return w
+
+
 def expected(name, rate, decay, betas):
+    if name == "rmsprop":
+        return rmsprop(GRADIENTS, START, rate, decay)
     if name == "sgd":
         return nesterov(GRADIENTS, START, rate, decay)
     return adam(GRADIENTS, START, rate, decay, betas, decoupled=name == "adamw")
