@@ -72,8 +72,9 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
         from, in [0, 1).
     learning_rate : float, default=4e-3
         Step size of Adam for both networks.
-    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
-        Course of the learning rate over `max_epochs`.
+    schedule : str, default="cosine"
+        Course of the learning rate over `max_epochs`: "constant", "cosine", "linear",
+        "one_cycle", or "plateau", which halves it where the loss no longer falls.
     batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     max_epochs : int or None, default=None

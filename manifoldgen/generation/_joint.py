@@ -112,8 +112,9 @@ class JointGenerator(
         Step size of Adam for decoder and generator.
     critic_learning_rate : float, default=2e-3
         That for the critic.
-    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
-        Course of the learning rates over `fine_tune_epochs`.
+    schedule : str, default="cosine"
+        Course of the learning rates over `fine_tune_epochs`: "constant", "cosine", "linear",
+        "one_cycle", or "plateau", which halves it where the loss no longer falls.
     batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     validation_fraction : float, default=0.1

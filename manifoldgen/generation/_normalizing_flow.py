@@ -114,8 +114,9 @@ class LatentNormalizingFlow(LogDensityMixin, BaseGenerator):
         Weight of the past in the running average of the flow that is kept, in [0, 1).
     learning_rate : float, default=1e-3
         Step size of Adam.
-    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
-        Course of the learning rate over `max_epochs`.
+    schedule : str, default="cosine"
+        Course of the learning rate over `max_epochs`: "constant", "cosine", "linear",
+        "one_cycle", or "plateau", which halves it where the loss no longer falls.
     batch_size : int, default=256
         Rows in a step; fewer where there are fewer.
     max_epochs : int or None, default=None
