@@ -5,9 +5,14 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import FunctionTransformer, Normalizer
 
-from manifoldgen import ReconstructionDisplay, SampleGridDisplay
+from manifoldgen import (
+    LatentGridDisplay,
+    NearestRealDisplay,
+    ReconstructionDisplay,
+    SampleGridDisplay,
+)
 from manifoldgen.plotting._images import as_images, grid_places, mosaic
 
 mpl.use("agg")
@@ -170,3 +175,38 @@ def test_reconstruction_needs_a_way_back(rows):
         ReconstructionDisplay.from_estimator(
             GaussianMixture().fit(rows), rows, image_shape=(3, 4)
         )
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "dtype", "ends"),
+    [
+        (1.0, 0.0, np.uint8, (0.0, 255.0)),
+        (1 / 255, 0.0, np.float32, (0.0, 1.0)),
+        (1 / 127.5, -1.0, np.float32, (-1.0, 1.0)),
+    ],
+    ids=["bytes", "0 to 1", "-1 to 1"],
+)
+def test_colours_are_the_same_in_every_range(scale, shift, dtype, ends):
+    colours = np.random.default_rng(0).integers(0, 256, (30, 3, 6, 5), dtype=np.uint8)
+    colours[:2] = np.array([0, 255])[:, None, None, None]
+    X = (colours * scale + shift).astype(dtype)
+    flat = FunctionTransformer(
+        lambda it: it.reshape(len(it), -1),
+        inverse_func=lambda it: it.reshape(-1, 3, 6, 5),
+    )
+    pca = make_pipeline(flat, PCA(2, random_state=0)).fit(X)
+    displays = [
+        SampleGridDisplay.from_samples(X[:4]),
+        ReconstructionDisplay.from_estimator(pca, X[:4], n_columns=4),
+        NearestRealDisplay.from_samples(X[:4], X),
+    ]
+    expected = np.moveaxis(colours[0], 0, -1) / 255
+    for display in displays:
+        drawn = display.image_.get_array()[:6, :5]
+        np.testing.assert_allclose(drawn[..., :3], expected, atol=1e-6)
+        np.testing.assert_array_equal(drawn[..., 3], 1.0)
+    grid = LatentGridDisplay.from_estimator(pca, X, n_rows=3, n_columns=3)
+    assert grid.value_range == ends
+    low, high = ends
+    below = np.clip((np.moveaxis(grid.cells[-1, 0], 0, -1) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(grid.image_.get_array()[:6, :5, :3], below, atol=1e-6)
