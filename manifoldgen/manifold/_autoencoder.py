@@ -29,13 +29,14 @@ class AutoencoderManifold(BaseManifold):
     both minimise
 
     .. math:: \mathrm{mean}\,\ell(D(E(x + \varepsilon)), x)
-              + \lambda\,\mathrm{mean}\,E(x + \varepsilon)^2
+              + \lambda\,\mathrm{mean}\,E(x + \varepsilon)^2 + \mu\,|w_D|^2
 
-    With the built-in networks and ``loss="mse"`` the columns are centred, and divided
-    by one common scale, inside: the loss is the share of the variance that is not
-    explained, and the fit is the same for X and for 1000 X. Other losses, and networks
-    of your own, see the data as they are. For linear structure, or fewer than a few
-    hundred rows, PCA is faster and as good.
+    With the built-in networks and the losses "mse", "l1" and "huber" the columns are
+    centred, and divided by one common scale, inside, and "ssim" sees the range of the
+    training rows as [0, 1]: the fit is the same for X and for 1000 X, and "mse" the
+    share of the variance that is not explained. Other losses, and networks of your own,
+    see the data as they are. For linear structure, or fewer than a few hundred rows,
+    PCA is faster and as good.
 
     Parameters
     ----------
@@ -57,27 +58,36 @@ class AutoencoderManifold(BaseManifold):
         Networks of your own, called as ``encoder(n_features, n_components)`` and
         ``decoder(n_components, n_features)``, with ``image_shape=`` where they take
         it. They map rows to rows. None builds what `architecture` says.
-    loss : {"mse", "bce"} or callable, default="mse"
-        "bce" wants data in [0, 1]; a decoder of your own then returns logits. A
-        callable takes output and target, tensors of shape (batch, n_features), and
-        returns a scalar.
+    loss : {"mse", "bce", "l1", "huber", "ssim"} or callable, default="mse"
+        "bce" wants data in [0, 1]; a decoder of your own then returns logits. "l1", the
+        mean absolute error, and "huber", its square where it is below 1, forgive
+        outliers. "ssim", 1 - the structural similarity [3]_, wants images of 3 by 3
+        pixels at least, and data in [0, 1] where networks are your own. A callable
+        takes output and target, tensors of shape (batch, n_features), and returns a
+        scalar.
     noise : float, default=0.0
         Standard deviation of the Gaussian noise added to what the encoder sees in
-        training [1]_, in units of the common scale ("mse" with built-in networks), of
-        255 (uint8 images) or of the data (else).
+        training [1]_, in units of the common scale ("mse", "l1" and "huber" with
+        built-in networks), of the range ("ssim" with them), of 255 (uint8 images) or
+        of the data (else).
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     latent_penalty : float, default=0.0
-        Weight of the mean squared latent coordinate, as in a regularised autoencoder
-        [2]_; with `weight_decay` on the decoder's weights it keeps latents compact.
+        Weight of the mean squared latent coordinate, lambda, as in a regularised
+        autoencoder [2]_; with `decoder_penalty` it keeps latents compact, and the
+        decoder smooth between them.
+    decoder_penalty : float, default=0.0
+        Weight of the sum of the squared weights of the decoder, mu, biases left out. It
+        is part of `loss` in `history_`, not of `validation_loss`.
     weight_decay : float, default=0.0
         Decay of all weights; how it enters depends on `optimizer`.
-    optimizer : {"adam", "adamw", "sgd"}, default="adam"
-        Fused; "sgd" has a Nesterov momentum of 0.9.
+    optimizer : {"adam", "adamw", "sgd", "rmsprop"}, default="adam"
+        "sgd" has a Nesterov momentum of 0.9.
     learning_rate : float, default=2e-3
         Step size.
-    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="constant"
-        Course of the learning rate over `max_epochs`.
+    schedule : str, default="constant"
+        Course of the learning rate over `max_epochs`: "constant", "cosine", "linear",
+        "one_cycle", or "plateau", which halves it where the loss no longer falls.
     batch_size : int, default=128
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int, default=500
@@ -118,7 +128,8 @@ class AutoencoderManifold(BaseManifold):
     history_ : History
         Mean `loss` and `validation_loss` of each epoch, and `seconds` since the start.
         "mse": share of the variance, or squared units of the data with networks of
-        your own; "bce": nats per feature.
+        your own; "bce": nats per feature; "l1" and "huber": in the common scale, or
+        units of the data with networks of your own; "ssim": from 0 to 2.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose weights were kept, from 1.
     mean_ : ndarray of shape (n_features,)
@@ -147,8 +158,10 @@ class AutoencoderManifold(BaseManifold):
     .. [1] P. Vincent et al., "Extracting and composing robust features with denoising
        autoencoders", ICML 2008.
     .. [2] P. Ghosh et al., "From variational to deterministic autoencoders",
-       ICLR 2020, arXiv:1903.12436, Eq. (11). We penalise all weights, not the
-       decoder's alone.
+       ICLR 2020, arXiv:1903.12436, Eq. (11), RAE-L2. Our losses are means over
+       features and latents, theirs sums.
+    .. [3] Z. Wang et al., "Image quality assessment: from error visibility to
+       structural similarity", IEEE Transactions on Image Processing 13, 2004, Eq. (13).
 
     Examples
     --------
@@ -174,12 +187,13 @@ class AutoencoderManifold(BaseManifold):
         image_shape: tuple[int, int, int] | None = None,
         encoder: Callable[..., nn.Module] | None = None,
         decoder: Callable[..., nn.Module] | None = None,
-        loss: Literal["mse", "bce"] | Loss = "mse",
+        loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 0.0,
         dropout: float = 0.0,
         latent_penalty: float = 0.0,
+        decoder_penalty: float = 0.0,
         weight_decay: float = 0.0,
-        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
         learning_rate: float = 2e-3,
         schedule: str = "constant",
         batch_size: int = 128,
@@ -209,6 +223,7 @@ class AutoencoderManifold(BaseManifold):
         self.noise = noise
         self.dropout = dropout
         self.latent_penalty = latent_penalty
+        self.decoder_penalty = decoder_penalty
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -337,6 +352,7 @@ class AutoencoderManifold(BaseManifold):
             self._loss_function(),
             noise=self.noise,
             latent_penalty=self.latent_penalty,
+            decoder_penalty=self.decoder_penalty,
             prepare=self._units_on_device() if self._is_uint8 else None,
             half=self.precision == "bf16",
             foreign=self._is_foreign,
@@ -361,6 +377,7 @@ class AutoencoderManifold(BaseManifold):
         )
         check_bool("whiten", self.whiten)
         check_real("latent_penalty", self.latent_penalty, 0.0)
+        check_real("decoder_penalty", self.decoder_penalty, 0.0)
         self._check_networks(rows, goes_on)
         self.n_components_ = int(self.n_components)
 

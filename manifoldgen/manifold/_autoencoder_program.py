@@ -21,7 +21,9 @@ Explicit = tuple[
 class AutoencoderProgram(Program):
     """Reconstruct clean rows from rows with noise, through a narrow layer.
 
-    Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2)``.
+    Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2) +
+    decoder_penalty * sum(w^2)``, where w are the weights of the decoder, biases left
+    out. The last term is no part of what `validate` returns, which is of rows.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class AutoencoderProgram(Program):
         *,
         noise: float = 0.0,
         latent_penalty: float = 0.0,
+        decoder_penalty: float = 0.0,
         prepare: Callable[[Tensor], Tensor] | None = None,
         half: bool = False,
         foreign: bool = False,
@@ -43,6 +46,7 @@ class AutoencoderProgram(Program):
         self.loss = loss
         self.noise = noise
         self.latent_penalty = latent_penalty
+        self.decoder_penalty = decoder_penalty
         self.prepare = prepare
         self.half = half
         self.foreign = foreign
@@ -64,6 +68,8 @@ class AutoencoderProgram(Program):
             seen = x + self.noise * draw
         backward = self._backward if self._explicit is None else self._backward_explicit
         loss = backward(seen, x)
+        if self.decoder_penalty:
+            loss = loss + self._penalize_decoder()
         self.optimizer.step()
         return {"loss": loss}
 
@@ -91,6 +97,17 @@ class AutoencoderProgram(Program):
             slope = slope + z * (2.0 * self.latent_penalty / z.numel())
         encoder.backward(slope, encoder_trace, to_input=False)
         return loss
+
+    @torch.no_grad()
+    def _penalize_decoder(self) -> Tensor:
+        """Return the penalty of the decoder, its slope added to the gradients."""
+        weights = [
+            w for w in self.decoder.parameters() if w.ndim > 1 and w.requires_grad
+        ]
+        slopes = [cast(Tensor, w.grad) for w in weights]
+        torch._foreach_add_(slopes, weights, alpha=2.0 * self.decoder_penalty)
+        squares = torch.stack(torch._foreach_norm(weights)).square().sum()
+        return self.decoder_penalty * squares
 
     def _written_out(self) -> Explicit | None:
         """Return the explicit passes where perceptrons and loss have them."""

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,18 @@ from ..nn import (
     LandmarkEncoder,
     map_rows,
 )
-from ..nn.losses import RECONSTRUCTION
+from ..nn.losses import (
+    RECONSTRUCTION,
+    RECONSTRUCTION_NAMES,
+    structural_dissimilarity,
+)
 from ..training import OPTIMIZERS, make_optimizer
 from ._autoencoder_program import Loss
 from ._parts import call_class, check_unit_range
 
 _N_WAVES = 64
+_CENTRED = ("mse", "l1", "huber")  # losses of centred rows, in one common scale
+_LEAST_SIDE = 3  # of an image with windows of more than one pixel
 
 
 class BaseManifold(
@@ -175,7 +182,7 @@ class BaseManifold(
             if getattr(self, name) is not None or name not in self._may_be_none:
                 check_real(name, getattr(self, name), 0.0)
         if not callable(self.loss):
-            check_choice("loss", self.loss, tuple(RECONSTRUCTION))
+            check_choice("loss", self.loss, RECONSTRUCTION_NAMES)
         for name in ("encoder", "decoder"):
             network = getattr(self, name)
             instance = isinstance(network, nn.Module)
@@ -185,9 +192,20 @@ class BaseManifold(
                     f"{network!r}. Pass the class itself, not an instance."
                 )
         self._check_training()
+        if self.loss == "ssim":
+            self._check_sides(rows.shape[1])
         if self.loss == "bce":
             bytes_before = goes_on and self._is_uint8
             check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
+
+    def _check_sides(self, n_features: int) -> None:
+        shape = self._image_shape(n_features)
+        if min(shape[1:]) < _LEAST_SIDE:
+            raise ValueError(
+                f"loss='ssim' needs images of {_LEAST_SIDE} by {_LEAST_SIDE} pixels at "
+                f"least, got rows of shape {shape}. Pass image_shape=(channels, "
+                "height, width) or an (n, height, width) array, or use loss='mse'."
+            )
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
         """Return (channels, height, width) of a row and check that it fits."""
@@ -247,9 +265,13 @@ class BaseManifold(
         self._trained_as = self._trains_as(rows)
         scale = 255.0 if self._is_uint8 else 1.0
         self.shift_ = np.zeros_like(self.mean_)
-        if self.loss == "mse" and self.encoder is None and self.decoder is None:
+        built_in = self.encoder is None and self.decoder is None
+        if built_in and self.loss in _CENTRED:
             self.shift_ = self.mean_
             scale = float(np.sqrt(np.square(std).mean())) or 1.0
+        elif built_in and self.loss == "ssim" and not self._is_uint8:
+            low, high = float(rows.min()), float(rows.max())
+            self.shift_, scale = np.full_like(self.mean_, low), (high - low) or 1.0
         self.scale_ = np.full_like(self.mean_, scale)
 
     @property
@@ -345,7 +367,11 @@ class BaseManifold(
             )
 
     def _loss_function(self) -> Loss:
-        return RECONSTRUCTION[self.loss] if isinstance(self.loss, str) else self.loss
+        if not isinstance(self.loss, str):
+            return self.loss
+        if self.loss == "ssim":
+            return partial(structural_dissimilarity, image_shape=self.image_shape_)
+        return RECONSTRUCTION[self.loss]
 
     def _new_optimizer(self, networks: dict[str, nn.Module]) -> torch.optim.Optimizer:
         parameters = [p for m in networks.values() for p in m.parameters()]

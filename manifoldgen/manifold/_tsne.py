@@ -79,10 +79,12 @@ class TSNEManifold(PlacedManifold):
         ``decoder(n_components, n_features)``, with ``image_shape=`` where they take
         it. They map rows to rows, and coordinates have a spread of 1. None builds what
         `architecture` says.
-    loss : {"mse", "bce"} or callable, default="mse"
+    loss : {"mse", "bce", "l1", "huber", "ssim"} or callable, default="mse"
         Of the reconstruction. "bce" wants data in [0, 1]; a decoder of your own then
-        returns logits. A callable takes output and target, tensors of shape
-        (batch, n_features), and returns a scalar.
+        returns logits. "l1" and "huber" forgive outliers. "ssim", 1 - the structural
+        similarity, wants images, and data in [0, 1] where networks are your own. A
+        callable takes output and target, tensors of shape (batch, n_features), and
+        returns a scalar.
     noise : float, default=1.0
         Length of the Gaussian noise added to what the encoder learns from, in median
         distances between nearest neighbours, >= 0: new rows are about as far from the
@@ -91,12 +93,13 @@ class TSNEManifold(PlacedManifold):
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
         Decay of all weights; how it enters depends on `optimizer`.
-    optimizer : {"adam", "adamw", "sgd"}, default="adam"
-        Fused; "sgd" has a Nesterov momentum of 0.9.
+    optimizer : {"adam", "adamw", "sgd", "rmsprop"}, default="adam"
+        "sgd" has a Nesterov momentum of 0.9.
     learning_rate : float, default=2e-3
         Step size of the networks.
-    schedule : {"constant", "cosine", "linear", "one_cycle"}, default="one_cycle"
-        Course of the learning rate over the epochs.
+    schedule : str, default="one_cycle"
+        Course of the learning rate over the epochs: "constant", "cosine", "linear",
+        "one_cycle", or "plateau", which halves it where the loss no longer falls.
     batch_size : int, default=256
         Rows in a gradient step; fewer where there are fewer.
     max_epochs : int or None, default=None
@@ -212,11 +215,11 @@ class TSNEManifold(PlacedManifold):
         image_shape: tuple[int, int, int] | None = None,
         encoder: Callable[..., nn.Module] | None = None,
         decoder: Callable[..., nn.Module] | None = None,
-        loss: Literal["mse", "bce"] | Loss = "mse",
+        loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 1.0,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
-        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
         learning_rate: float = 2e-3,
         schedule: str = "one_cycle",
         batch_size: int = 256,

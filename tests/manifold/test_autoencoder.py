@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
@@ -18,6 +19,7 @@ from manifoldgen import AutoencoderManifold
 from manifoldgen.exceptions import DeviceWarning, TrainingDivergedError
 from manifoldgen.manifold import AutoencoderProgram
 from manifoldgen.nn import MLP
+from manifoldgen.nn.losses import mean_squared_error
 from manifoldgen.training import OPTIMIZERS, SCHEDULES, make_optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -146,6 +148,55 @@ def test_the_loss_of_a_step_by_hand():
     ):
         by_hand = theirs - 0.1 * 1.9 * theirs.grad
         torch.testing.assert_close(mine, by_hand, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_the_penalty_of_the_decoder_by_autograd(explicit):
+    options = {
+        "loss": mean_squared_error,
+        "decoder_penalty": 0.2,
+        "latent_penalty": 0.3,
+    }
+    program, (encoder, decoder) = program_of(**options)
+    assert program._explicit is not None
+    if not explicit:
+        program._explicit = None
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    encoder, decoder = copy.deepcopy(encoder), copy.deepcopy(decoder)
+    (found,) = program.step((x,), torch.Generator()).values()
+    z = encoder(x)
+    expected = (decoder(z) - x).square().mean() + 0.3 * z.square().mean()
+    for layer in decoder.linears:
+        expected = expected + 0.2 * layer.weight.square().sum()
+    assert float(found) == pytest.approx(float(expected.detach()), rel=1e-6)
+    expected.backward()
+    for mine, copied in zip(
+        (program.encoder, program.decoder), (encoder, decoder), strict=True
+    ):
+        for now, before in zip(mine.parameters(), copied.parameters(), strict=True):
+            by_hand = before - 0.1 * 1.9 * before.grad
+            torch.testing.assert_close(now, by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_the_penalty_of_the_decoder_is_none_of_rows():
+    one, other = program_of()[0], program_of(decoder_penalty=5.0)[0]
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    assert one.validate((x,)) == other.validate((x,))
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+def test_the_penalty_shrinks_the_decoder_alone(architecture):
+    options = {"architecture": architecture, "max_epochs": 20, "channels": (4,)}
+    plain, shrunk = (small(**options, decoder_penalty=p).fit(BYTES) for p in (0.0, 0.1))
+    sizes = [
+        [
+            sum(float(w.square().sum()) for w in network.parameters() if w.ndim > 1)
+            for network in (fitted.encoder_, fitted.decoder_)
+        ]
+        for fitted in (plain, shrunk)
+    ]
+    assert sizes[1][1] < 0.5 * sizes[0][1]
+    assert sizes[1][0] > 0.7 * sizes[0][0]
 
 
 def test_the_validation_loss_is_of_clean_rows_and_whole():
@@ -558,7 +609,73 @@ def test_cross_entropy_wants_the_unit_interval():
 BYTES = np.random.RandomState(0).randint(0, 256, (60, 4, 4)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_absolute_errors_find_the_median_and_squares_the_mean():
+    # a decoder of no use: nothing but a bias can be learned from constant latents
+    rows = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [10.0, 6.0]] * 8)
+    options = {"hidden_sizes": (), "validation_fraction": 0.0, "batch_size": 32}
+    options |= {"max_epochs": 600, "latent_penalty": 1e6, "schedule": "linear"}
+    found = {
+        loss: small(loss=loss, learning_rate=0.01, **options).fit(rows)
+        for loss in ("mse", "l1", "huber")
+    }
+    back = {k: fit.inverse_transform([[0.0, 0.0]])[0] for k, fit in found.items()}
+    assert_allclose(back["mse"], [2.5, 2.25], atol=0.1)
+    assert_allclose(back["l1"], [0.0, 1.0], atol=0.1)
+    # where three pull by d and one, further than a unit of scale away, by that unit
+    scale = found["huber"].scale_[0]
+    assert_allclose(back["huber"], [scale / 3, 1.0 + scale / 3], atol=0.1)
+
+
+@pytest.mark.parametrize("loss", ["l1", "huber"])
+def test_the_units_do_not_matter_to_robust_losses(loss):
+    one, other = small(loss=loss).fit(X), small(loss=loss).fit(1e3 * X + 5e4)
+    Z = one.transform(X)
+    assert_allclose(other.transform(1e3 * X + 5e4), Z, atol=2e-3 * Z.std())
+
+
+def test_structural_similarity_sees_the_range_of_the_training_rows():
+    images = np.random.RandomState(0).uniform(-2.0, 6.0, (40, 5, 6))
+    images[0, 0, 0], images[1, 0, 0] = -2.0, 6.0
+    manifold = small(loss="ssim", max_epochs=30, learning_rate=1e-2).fit(images)
+    assert_array_equal(manifold.shift_, np.full(30, -2.0))
+    assert_array_equal(manifold.scale_, np.full(30, 8.0))
+    history = manifold.history_["loss"]
+    assert history[-1] < 0.8 * history[0] < 1.6
+    # the same fit in other units, and as rows with a shape
+    shape = {"loss": "ssim", "image_shape": (1, 5, 6), "max_epochs": 30}
+    other = small(learning_rate=1e-2, **shape).fit(100 * images.reshape(40, 30) + 7)
+    Z = manifold.transform(images)
+    found = other.transform(100 * images.reshape(40, 30) + 7)
+    assert_allclose(found, Z, atol=1e-3 * Z.std())
+
+
+def test_structural_similarity_of_bytes_and_of_own_networks():
+    manifold = small(loss="ssim", max_epochs=2).fit(BYTES)
+    assert_array_equal(manifold.scale_, np.full(16, 255.0))
+    own = small(loss="ssim", max_epochs=2, encoder=nn.Linear).fit(BYTES / 255.0)
+    assert_array_equal(own.scale_, np.ones(16))
+    assert_array_equal(own.shift_, np.zeros(16))
+
+
+@pytest.mark.parametrize("shape", [None, (1, 2, 8), (8, 2, 1)])
+def test_structural_similarity_wants_images(shape):
+    rows = BYTES.reshape(60, 16) / 255.0
+    with pytest.raises(ValueError, match="loss='ssim' needs images of 3 by 3 pixels"):
+        small(loss="ssim", image_shape=shape).fit(rows)
+
+
+@pytest.mark.parametrize("loss", ["l1", "huber", "ssim"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_other_losses_learn(loss, precision):
+    X, _ = load_digits(return_X_y=True)
+    manifold = AutoencoderManifold(
+        8, loss=loss, precision=precision, image_shape=(1, 8, 8), max_epochs=15,
+        learning_rate=5e-3, random_state=0,
+    )  # fmt: skip
+    assert manifold.fit(X[:600]).score(X[600:900]) > 0.5
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", "l1", "huber", "ssim"])
 def test_bytes_are_scaled_by_255_and_come_back(loss):
     manifold = small(loss=loss).fit(BYTES)
     if loss == "bce":

@@ -32,6 +32,7 @@ def five_steps(activation, loss, sizes, explicit):
         RECONSTRUCTION[loss],
         noise=0.1,
         latent_penalty=0.3,
+        decoder_penalty=0.01,
     )
     assert program._explicit is not None
     if not explicit:
