@@ -230,6 +230,41 @@ def test_images_of_another_shape_than_in_fit(name):
     call(estimator, X)  # rows of the same width are the same images
 
 
+BYTES = np.random.RandomState(1).randint(0, 256, (12, 3, 5, 4)).astype(np.uint8)
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(ValueError, match=r"minimum of 2 is required by Autoencoder"):
+        clone(ESTIMATORS["convolutions"]).fit(BYTES[:1])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 3)])
+def test_images_smaller_than_the_convolutions_halve_them(size):
+    manifold = clone(ESTIMATORS["convolutions"]).set_params(channels=(2, 2, 2))
+    images = BYTES[..., : size[0], : size[1]]
+    back = manifold.fit(images).inverse_transform(manifold.transform(images))
+    assert back.shape == images.shape
+    assert np.isfinite(back).all()
+
+
+def test_images_that_are_all_the_same():
+    images = np.repeat(BYTES[:1], 12, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        manifold = clone(ESTIMATORS["convolutions"]).fit(images)
+    back = manifold.inverse_transform(manifold.transform(images))
+    np.testing.assert_allclose(back, images, atol=0.5)
+
+
+@pytest.mark.parametrize("shift", [-256.0, 256.0])
+def test_images_outside_the_range_of_their_loss(shift):
+    manifold = clone(ESTIMATORS["convolutions"]).set_params(loss="bce")
+    with pytest.raises(
+        ValueError, match=r"'bce' needs data in \[0, 1\], got .*Put a Mi"
+    ):
+        manifold.fit(BYTES + shift)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_frames_with_other_columns(name):
     frame = pd.DataFrame(X, columns=list("abcd"))
