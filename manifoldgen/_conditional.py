@@ -71,6 +71,19 @@ class ConditionalMixin:
         return np.eye(len(self.classes_), dtype=np.float32)[codes]
 
 
+def every_class_kept(
+    kept: NDArray[np.int64], out: NDArray[np.int64], codes: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and those held out, no class among the latter alone.
+
+    A class that is held out whole would not be learned.
+    """
+    if codes is None:
+        return kept, out
+    lost = ~np.isin(codes[out], codes[kept])
+    return np.sort(np.append(kept, out[lost])), out[~lost]
+
+
 def check_labels_of_rows(y: Any, n: int) -> NDArray[Any]:
     """Return `y` as `n` discrete labels without a missing one, else raise."""
     if y is None:

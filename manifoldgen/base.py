@@ -250,13 +250,16 @@ class BaseTorchEstimator(RowsMixin, BaseEstimator):
         return outcome
 
     def _run_once(
-        self, program: Program, rows: torch.Tensor, rng: np.random.RandomState
+        self,
+        program: Program,
+        tensors: list[torch.Tensor],
+        rng: np.random.RandomState,
     ) -> Outcome:
-        """Take one pass through `rows`."""
+        """Take one pass through the rows of `tensors`."""
         outcome = run(
             program,
-            [rows],
-            RowSampler(len(rows), self.batch_size),
+            tensors,
+            RowSampler(len(tensors[0]), self.batch_size),
             torch_generator(draw_seed(rng), self.device_),
             max_epochs=1,
         )

@@ -15,7 +15,7 @@ from .._arrays import (
     unstandardize,
     warn_of_coarse_columns,
 )
-from .._conditional import ConditionalMixin
+from .._conditional import ConditionalMixin, every_class_kept
 from .._random import draw_seed
 from .._validation import check_int, check_sizes
 from ..base import (
@@ -63,10 +63,7 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
             codes = self._learn_labels(y, len(rows))
             self.device_ = str(resolve_device(self.device))
             rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
-            kept, out = self._split(len(rows), rng)
-            if codes is not None:  # a class that is held out whole would not be learned
-                lost = ~np.isin(codes[out], codes[kept])
-                kept, out = np.sort(np.append(kept, out[lost])), out[~lost]
+            kept, out = every_class_kept(*self._split(len(rows), rng), codes)
             if fitted is None:
                 self._set_units(rows)
             networks = self._start(fitted, draw_seed(rng))

@@ -1,28 +1,20 @@
 """The autoencoder as an estimator."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .._random import draw_seed, random_state_of
 from .._validation import check_bool, check_int, check_real
-from ..base import (
-    pass_on_interrupt,
-    resolve_device,
-    unchanged_on_error,
-    warn_unconverged,
-)
 from ..nn import map_rows
 from ._autoencoder_program import AutoencoderProgram, Loss
-from ._base import BaseManifold
-from ._parts import check_unit_range, whitening_of
+from ._autoencoding import AutoencodingManifold
+from ._parts import whitening_of
 
 
-class AutoencoderManifold(BaseManifold):
+class AutoencoderManifold(AutoencodingManifold):
     r"""Learn a curved manifold through the data with an autoencoder.
 
     An encoder E maps a row to `n_components` numbers and a decoder D maps them back;
@@ -243,112 +235,13 @@ class AutoencoderManifold(BaseManifold):
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
-        """Learn the manifold of `X`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or images
-            Images are (n, height, width) or (n, channels, height, width); uint8 images
-            stay so until they reach the device.
-        y : None
-            Ignored.
-        X_val : array-like, default=None
-            Rows to stop early by, in place of `validation_fraction` of X.
-
-        Returns
-        -------
-        self : AutoencoderManifold
-        """
-        with unchanged_on_error(self):
-            fitted = self._fitted_before()
-            rows = self._validate_rows(X, reset=True, n_min=2)
-            held = None if X_val is None else self._validate_rows(X_val, reset=False)
-            self._check_parameters(rows, fitted is not None)
-            if self.loss == "bce" and held is not None:
-                is_uint8 = rows.dtype == np.uint8
-                check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
-            self.device_ = str(resolve_device(self.device))
-            rng, checkpoint = self._open_run(fitted, X=rows, X_val=held)
-            train = rows
-            if held is None:
-                kept, out = self._split(len(rows), rng)
-                train, held = rows[kept], rows[out] if len(out) else None
-            if fitted is None:
-                self._set_units(rows)
-            else:
-                self._check_units(rows)
-            networks = self._start(fitted, draw_seed(rng))
-            program = self._program(networks, self._new_optimizer(networks))
-            outcome = self._run(
-                program,
-                [self._on_device(train)],
-                None if held is None else [self._on_device(held)],
-                rng,
-                checkpoint,
-                self.max_epochs,
-            )
-            self._finish(program, rows)
-            self.__dict__.pop("_optimizer_state", None)
-            validated = held is not None
-            warn_unconverged(outcome, "validation_loss" if validated else "loss")
-            self._keep(outcome)
-        pass_on_interrupt(outcome)
-        return self
-
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Take one pass through the rows of `X`, from where the last call ended.
-
-        The first call fixes width, units and networks; moments of the optimizer are
-        kept between calls.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or images
-            At least 2 rows in the first call.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : AutoencoderManifold
-        """
-        with unchanged_on_error(self):
-            first = not hasattr(self, "encoder_")
-            rows = self._validate_rows(X, reset=first, n_min=2 if first else 1)
-            self._check_parameters(rows, not first)
-            if first:
-                self.device_ = str(resolve_device(self.device))
-                self._set_units(rows)
-            else:
-                self._check_units(rows)
-            done = 0 if first else self.n_epochs_
-            rng = np.random.RandomState(
-                [draw_seed(random_state_of(self.random_state)), done]
-            )
-            networks = self._start(None if first else self.__dict__, draw_seed(rng))
-            optimizer = self._new_optimizer(networks)
-            self._restore_moments(optimizer)
-            program = self._program(networks, optimizer)
-            outcome = self._run_once(program, self._on_device(rows), rng)
-            self._finish(program, rows)
-            self._keep_moments(optimizer)
-            for row in outcome.history.rows:
-                row["epoch"] += done
-            if not first:
-                outcome.history.rows[:0] = self.history_.rows
-            outcome.best_epoch += done
-            self._keep(outcome)
-        pass_on_interrupt(outcome)
-        return self
-
     def _program(
-        self, networks: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+        self, networks: dict[str, nn.Module], n_rows: int, done: int
     ) -> AutoencoderProgram:
         return AutoencoderProgram(
             networks["encoder_"],
             networks["decoder_"],
-            optimizer,
+            self._new_optimizer(networks),
             self._loss_function(),
             noise=self.noise,
             latent_penalty=self.latent_penalty,

@@ -1,6 +1,5 @@
 """What every manifold shares: an encoder X -> Z, a decoder Z -> X, their units."""
 
-import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -65,7 +64,6 @@ class BaseManifold(
 
     _networks = ("encoder_", "decoder_")
     n_components_: int
-    _optimizer_state: dict[str, Any]
     _latent_shift: NDArray[np.float64] | None = None
     _latent_scale: float = 1.0
     _landmarks: NDArray[np.float32] | None = None
@@ -378,21 +376,6 @@ class BaseManifold(
         return make_optimizer(
             self.optimizer, parameters, self.learning_rate, self.weight_decay
         )
-
-    def _keep_moments(self, optimizer: torch.optim.Optimizer) -> None:
-        """Store the moments on the CPU, where they can be loaded without the GPU."""
-        moments = {
-            index: {name: value.cpu() for name, value in state.items()}
-            for index, state in optimizer.state_dict()["state"].items()
-        }
-        self._optimizer_state = {"name": self.optimizer, "moments": moments}
-
-    def _restore_moments(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give `optimizer` a copy of the moments, but the settings of today."""
-        kept = getattr(self, "_optimizer_state", None)
-        if kept is not None and kept["name"] == self.optimizer:
-            moments = copy.deepcopy(kept["moments"])
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
     def _units_on_device(self) -> Callable[[Tensor], Tensor]:
         shift = torch.tensor(self.shift_, dtype=torch.float32, device=self.device_)
