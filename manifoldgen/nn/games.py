@@ -143,7 +143,24 @@ def zero_centred_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tenso
     >>> zero_centred_penalty(lambda x: 3.0 * x[:, 0], torch.zeros(5, 2)).item()
     9.0
     """
-    return _input_gradient(critic, x).square().sum(1).mean()
+    return squared_slope(_input_gradient(critic, x))
+
+
+def squared_slope(gradient: Tensor) -> Tensor:
+    """Return the mean of ``|g|^2`` over input gradients g of shape (n, width)."""
+    return gradient.square().sum(1).mean()
+
+
+def excess_slope(gradient: Tensor) -> Tensor:
+    """Return the mean of ``(|g| - 1)^2`` over input gradients g of shape (n, width)."""
+    # the norm has no slope at 0, where a critic is flat
+    return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+
+
+def between(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a point of each line from a real to a generated row, drawn uniformly."""
+    place = torch.empty(len(real), *[1] * (real.ndim - 1)).to(real)
+    return torch.lerp(real, fake, place.uniform_(generator=generator))
 
 
 def interpolation_penalty(
@@ -176,11 +193,8 @@ def interpolation_penalty(
     .. [1] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
        arXiv:1704.00028, Eq. (3), without its weight lambda.
     """
-    place = torch.empty(len(real), *[1] * (real.ndim - 1)).to(real)
-    between = torch.lerp(real, fake, place.uniform_(generator=generator))
-    squared = _input_gradient(critic, between).square().sum(1)
-    # the norm has no slope at 0, where a critic is flat
-    return ((squared + 1e-12).sqrt() - 1.0).square().mean()
+    points = between(real, fake, generator)
+    return excess_slope(_input_gradient(critic, points))
 
 
 def _input_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
