@@ -15,7 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__
-from ._arrays import container_of, flatten_images, to_container
+from ._arrays import (
+    check_pixel_units,
+    container_of,
+    flatten_images,
+    pixel_units,
+    to_container,
+)
 from ._random import draw_seed, random_state_of, torch_generator
 from ._validation import (
     check_bool,
@@ -90,6 +96,7 @@ class RowsMixin:
     _shape_in: tuple[int, ...] | None
     _container: str | None
     _columns: list[Any] | None
+    _pixel_units: str | None = None  # of images, as fit saw them
 
     def _validate_rows(self, X: Any, *, reset: bool, n_min: int = 1) -> NDArray[Any]:
         """Return `X` as checked rows, remembering container and layout at `reset`."""
@@ -109,7 +116,10 @@ class RowsMixin:
             ensure_min_samples=n_min,
         )
         check_float32_range("X", checked)
+        if images and not reset:
+            check_pixel_units(self._pixel_units, checked)
         if reset:
+            self._pixel_units = pixel_units(checked) if images else None
             self._container = container_of(X)
             # feature_names_in_ would leave out names that are not strings
             self._columns = list(X.columns) if self._container else None
@@ -188,6 +198,9 @@ class BaseTorchEstimator(RowsMixin, BaseEstimator):
         seed = draw_seed(rng)
         if self.checkpoint is None:
             return np.random.RandomState(seed), None
+        # some networks are there only with some parameters
+        known = {} if fitted is None else fitted
+        networks = {k: known[k] for k in self._networks if k in known}
         parts = {
             "class": type(self),
             "torch": torch.__version__,
@@ -196,7 +209,7 @@ class BaseTorchEstimator(RowsMixin, BaseEstimator):
             "seed": None if self.random_state is None else seed,
             **{f"parameter {k}": v for k, v in self.get_params().items()},
             **{f"data {k}": v for k, v in data.items()},
-            **{f"start {k}": fitted[k].state_dict() for k in self._networks if fitted},
+            **{f"start {k}": m.state_dict() for k, m in networks.items()},
         }
         for name in _NO_PART_OF_A_FIT:
             parts.pop(f"parameter {name}", None)
