@@ -72,13 +72,12 @@ def generation(found: Mapping[str, Mapping[str, float]]) -> str:
         )
         for name, row in found.items()
     ]
-    headers = ("", "coverage", "density", "precision", "energy")
-    headers += ("near copies", "membership")
+    headers = ("", "coverage", "density", "precision", "energy", "near copies")
     return (
         "\nGenerated rows against held-out ones (energy distance: low is good; near "
         "copies of\ntraining rows, a share: good where real rows are; membership: area "
         "under\nthe ROC curve of telling training rows, .5 ± its error is chance)\n"
-        + table(headers, lines)
+        + table((*headers, "membership"), lines)
     )
 
 
