@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._validation import check_sizes
+
 
 def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Return rows, and the shape of one image where `X` had more than 2 dimensions.
@@ -29,6 +31,89 @@ def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     array = np.asarray(X)
     shape = tuple(int(n) for n in array.shape[1:])
     return array.reshape(len(array), math.prod(shape)), shape
+
+
+def image_shape_of(
+    image_shape: Any, seen: tuple[int, ...] | None, n_features: int
+) -> tuple[int, int, int]:
+    """Return (channels, height, width) of a row, checked against what is known.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        The parameter; None takes the shape that was seen, else a strip.
+    seen : tuple of int or None
+        What follows the first axis of images, as `flatten_images` returns it.
+    n_features : int
+        Width of a row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `image_shape` is no such tuple, or does not match.
+
+    Examples
+    --------
+    >>> image_shape_of(None, (28, 28), 784), image_shape_of(None, None, 5)
+    ((1, 28, 28), (1, 1, 5))
+    """
+    if seen is not None and len(seen) == 2:
+        seen = (1, *seen)
+    if image_shape is None:
+        return (seen[0], seen[1], seen[2]) if seen else (1, 1, n_features)
+    shape = check_sizes("image_shape", image_shape)
+    matches = math.prod(shape) == n_features and seen in (None, shape)
+    if len(shape) != 3 or not matches:
+        raise ValueError(
+            "image_shape must be (channels, height, width) with a product of "
+            f"n_features={n_features}"
+            + (f" and match the images of shape {seen}" if seen else "")
+            + f", got {image_shape!r}."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def refuse_channels_last(image_shape: Any, seen: tuple[int, ...] | None) -> None:
+    """Raise where the last axis of images looks like their channels.
+
+    An `image_shape` that is given says that it is not.
+    """
+    if image_shape is not None or seen is None or len(seen) != 3:
+        return
+    if seen[-1] in (1, 3, 4) and seen[0] not in (1, 3, 4):
+        raise ValueError(
+            "X must hold images as (n, channels, height, width), got images of "
+            f"shape {seen}, which looks like channels last. Pass "
+            "X.transpose(0, 3, 1, 2), or image_shape= where it is right as it is."
+        )
+
+
+def pixel_units(rows: NDArray[Any]) -> str | None:
+    """Return "bytes" for uint8 rows, "shares" for others in [0, 1], else None.
+
+    None too for uint8 rows without a value above 1, which could be either.
+    """
+    if rows.dtype == np.uint8:
+        return "bytes" if rows.max() > 1 else None
+    return "shares" if rows.min() >= 0 and rows.max() <= 1 else None
+
+
+def check_pixel_units(fitted: str | None, rows: NDArray[Any]) -> None:
+    """Raise where images come in bytes after shares of 1, or the other way round.
+
+    Floats in 0 to 255 may follow uint8, and those that are 0 and 1 alone as well.
+    """
+    given = pixel_units(rows)
+    if fitted == "bytes" and given == "shares" and (rows != np.round(rows)).any():
+        raise ValueError(
+            "Images must be in the units of fit, which were uint8 of 0 to 255, got "
+            "floats that are all in [0, 1]. Multiply them by 255."
+        )
+    if fitted == "shares" and given == "bytes":
+        raise ValueError(
+            "Images must be in the units of fit, which were floats in [0, 1], got "
+            f"uint8 of up to {rows.max()}. Divide them by 255."
+        )
 
 
 def _blocks(X: NDArray[Any]) -> Iterator[slice]:

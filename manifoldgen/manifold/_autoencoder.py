@@ -1,6 +1,6 @@
 """The autoencoder as an estimator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -62,6 +62,11 @@ class AutoencoderManifold(AutoencodingManifold):
         training [1]_, in units of the common scale ("mse", "l1" and "huber" with
         built-in networks), of the range ("ssim" with them), of 255 (uint8 images) or
         of the data (else).
+    augment : mapping of str to float, or sequence of str, default=None
+        Random changes of the images of each batch, by name and strength, that both
+        networks see, such as ``{"rotate": 12.0, "shift": 0.08}``; see
+        `manifoldgen.nn.augment`. Values stay in the range of X, 0 to 255 for uint8.
+        `validation_loss` is of unchanged rows.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     latent_penalty : float, default=0.0
@@ -111,7 +116,7 @@ class AutoencoderManifold(AutoencodingManifold):
     verbose : bool or int, default=False
         Show a progress bar.
     random_state : int, RandomState or None, default=None
-        Seed of weights, split, batches, noise and dropout.
+        Seed of weights, split, batches, augmentation, noise and dropout.
 
     Attributes
     ----------
@@ -141,7 +146,8 @@ class AutoencoderManifold(AutoencodingManifold):
     ------
     ValueError
         By `fit`: a parameter outside its range, fewer than 2 rows,
-        ``n_components > n_features``, an `image_shape` that does not match.
+        ``n_components > n_features``, an `image_shape` that does not match, `augment`
+        of rows that are no images.
     TrainingDivergedError
         By `fit`, where smaller steps did not help.
 
@@ -181,6 +187,7 @@ class AutoencoderManifold(AutoencodingManifold):
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 0.0,
+        augment: Mapping[str, float] | Sequence[str] | None = None,
         dropout: float = 0.0,
         latent_penalty: float = 0.0,
         decoder_penalty: float = 0.0,
@@ -213,6 +220,7 @@ class AutoencoderManifold(AutoencodingManifold):
         self.decoder = decoder
         self.loss = loss
         self.noise = noise
+        self.augment = augment
         self.dropout = dropout
         self.latent_penalty = latent_penalty
         self.decoder_penalty = decoder_penalty
@@ -247,6 +255,7 @@ class AutoencoderManifold(AutoencodingManifold):
             latent_penalty=self.latent_penalty,
             decoder_penalty=self.decoder_penalty,
             prepare=self._units_on_device() if self._is_uint8 else None,
+            augment=self._augment_on_device(),
             half=self.precision == "bf16",
             foreign=self._is_foreign,
         )

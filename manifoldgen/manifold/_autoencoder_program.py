@@ -11,6 +11,7 @@ from ..nn import LOSS_AND_SLOPE, MLP, ExplicitPasses, bind_generator
 from ..training import Batch, Program
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 Explicit = tuple[
     ExplicitPasses,
     ExplicitPasses,
@@ -21,6 +22,7 @@ Explicit = tuple[
 class AutoencoderProgram(Program):
     """Reconstruct clean rows from rows with noise, through a narrow layer.
 
+    `augment` changes rows before anything else, so a changed row is its own target.
     Minimises ``loss(D(E(x + noise)), x) + latent_penalty * mean(E(x + noise)^2) +
     decoder_penalty * sum(w^2)``, where w are the weights of the decoder, biases left
     out. The last term is no part of what `validate` returns, which is of rows.
@@ -37,6 +39,7 @@ class AutoencoderProgram(Program):
         latent_penalty: float = 0.0,
         decoder_penalty: float = 0.0,
         prepare: Callable[[Tensor], Tensor] | None = None,
+        augment: Augment | None = None,
         half: bool = False,
         foreign: bool = False,
     ) -> None:
@@ -48,6 +51,7 @@ class AutoencoderProgram(Program):
         self.latent_penalty = latent_penalty
         self.decoder_penalty = decoder_penalty
         self.prepare = prepare
+        self.augment = augment
         self.half = half
         self.foreign = foreign
         self.modules = {"encoder": encoder, "decoder": decoder}
@@ -62,6 +66,8 @@ class AutoencoderProgram(Program):
         (x,) = batch
         if self.prepare is not None:
             x = self.prepare(x)
+        if self.augment is not None:
+            x = self.augment(x, generator)
         seen = x
         if self.noise:
             draw = torch.empty_like(x).normal_(generator=generator)

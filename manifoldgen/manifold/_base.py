@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from .._arrays import (
     column_moments,
+    image_shape_of,
+    refuse_channels_last,
     standardize,
     unstandardize,
     warn_of_coarse_columns,
@@ -35,6 +37,8 @@ from ..nn import (
     ConvEncoder,
     FourierFeatures,
     LandmarkEncoder,
+    augment,
+    check_augment,
     map_rows,
 )
 from ..nn.losses import (
@@ -43,7 +47,7 @@ from ..nn.losses import (
     structural_dissimilarity,
 )
 from ..training import OPTIMIZERS, make_optimizer
-from ._autoencoder_program import Loss
+from ._autoencoder_program import Augment, Loss
 from ._parts import call_class, check_unit_range
 
 _N_WAVES = 64
@@ -190,6 +194,7 @@ class BaseManifold(
                     f"{network!r}. Pass the class itself, not an instance."
                 )
         self._check_training()
+        self._check_augment(rows.shape[1])
         if self.loss == "ssim":
             self._check_sides(rows.shape[1])
         if self.loss == "bce":
@@ -205,37 +210,22 @@ class BaseManifold(
                 "height, width) or an (n, height, width) array, or use loss='mse'."
             )
 
+    def _check_augment(self, n_features: int) -> None:
+        strengths = check_augment(getattr(self, "augment", None))
+        if any(strengths.values()) and min(self._image_shape(n_features)[1:]) < 2:
+            raise ValueError(
+                "augment needs images of 2 by 2 pixels at least, got rows of shape "
+                f"{self._image_shape(n_features)}. Pass image_shape=(channels, height, "
+                "width) or an (n, height, width) array, or set augment=None."
+            )
+
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
         """Return (channels, height, width) of a row and check that it fits."""
-        seen = self._shape_in
-        if seen is not None and len(seen) == 2:
-            seen = (1, *seen)
-        if self.image_shape is None:
-            self._refuse_channels_last(seen)
-            return (seen[0], seen[1], seen[2]) if seen else (1, 1, n_features)
-        shape = check_sizes("image_shape", self.image_shape)
-        if len(shape) != 3 or np.prod(shape) != n_features or seen not in (None, shape):
-            raise ValueError(
-                "image_shape must be (channels, height, width) with a product of "
-                f"n_features={n_features}"
-                + (f" and match the images of shape {seen}" if seen else "")
-                + f", got {self.image_shape!r}."
-            )
-        return shape[0], shape[1], shape[2]
-
-    def _refuse_channels_last(self, seen: tuple[int, ...] | None) -> None:
-        """Raise where the last axis of images looks like their channels.
-
-        Perceptrons see no layout, so it is all the same to them.
-        """
-        if seen is None or (self.architecture == "mlp" and not self._is_foreign):
-            return
-        if seen[-1] in (1, 3, 4) and seen[0] not in (1, 3, 4):
-            raise ValueError(
-                "X must hold images as (n, channels, height, width), got images of "
-                f"shape {seen}, which looks like channels last. Pass "
-                "X.transpose(0, 3, 1, 2), or image_shape= where it is right as it is."
-            )
+        # perceptrons see no layout, so it is all the same to them
+        changed = getattr(self, "augment", None) is not None
+        if self.architecture != "mlp" or self._is_foreign or changed:
+            refuse_channels_last(self.image_shape, self._shape_in)
+        return image_shape_of(self.image_shape, self._shape_in, n_features)
 
     def _trains_as(self, rows: NDArray[Any]) -> tuple[Any, ...]:
         """Return what the units of the networks depend on, besides the data."""
@@ -260,6 +250,9 @@ class BaseManifold(
         self.mean_, std = column_moments(rows)
         warn_of_coarse_columns(type(self).__name__, self.mean_, std)
         self._is_uint8 = rows.dtype == np.uint8
+        self._value_range = (0.0, 255.0)
+        if not self._is_uint8:
+            self._value_range = (float(rows.min()), float(rows.max()))
         self._trained_as = self._trains_as(rows)
         scale = 255.0 if self._is_uint8 else 1.0
         self.shift_ = np.zeros_like(self.mean_)
@@ -381,6 +374,27 @@ class BaseManifold(
         shift = torch.tensor(self.shift_, dtype=torch.float32, device=self.device_)
         scale = torch.tensor(self.scale_, dtype=torch.float32, device=self.device_)
         return lambda x: (x.float() - shift) / scale
+
+    def _augment_on_device(self) -> Augment | None:
+        """Return what changes rows, in units of the networks, as images; or None.
+
+        Values stay in the range of the training rows, 0 to 255 for uint8.
+        """
+        strengths = check_augment(getattr(self, "augment", None))
+        if not any(strengths.values()):
+            return None
+        low, high = self._value_range
+        span, shape = (high - low) or 1.0, self.image_shape_
+        kind = {"dtype": torch.float32, "device": self.device_}
+        zero = torch.tensor((low - self.shift_) / self.scale_, **kind)
+        unit = torch.tensor(span / self.scale_, **kind)
+
+        def change(rows: Tensor, generator: torch.Generator) -> Tensor:
+            pixels = ((rows - zero) / unit).reshape(-1, *shape)
+            changed = augment(pixels, strengths, generator).clamp(0.0, 1.0)
+            return changed.flatten(1) * unit + zero
+
+        return change
 
     def _on_device(self, rows: NDArray[Any]) -> Tensor:
         if self._is_uint8:
