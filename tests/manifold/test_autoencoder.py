@@ -185,18 +185,15 @@ def test_the_penalty_of_the_decoder_is_none_of_rows():
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "conv"])
-def test_the_penalty_shrinks_the_decoder_alone(architecture):
-    options = {"architecture": architecture, "max_epochs": 20, "channels": (4,)}
-    plain, shrunk = (small(**options, decoder_penalty=p).fit(BYTES) for p in (0.0, 0.1))
-    sizes = [
-        [
-            sum(float(w.square().sum()) for w in network.parameters() if w.ndim > 1)
-            for network in (fitted.encoder_, fitted.decoder_)
-        ]
-        for fitted in (plain, shrunk)
-    ]
-    assert sizes[1][1] < 0.5 * sizes[0][1]
-    assert sizes[1][0] > 0.7 * sizes[0][0]
+def test_the_penalty_shrinks_the_decoder(architecture):
+    options = {"architecture": architecture, "channels": (4,), "learning_rate": 0.03}
+
+    def size(penalty):
+        fitted = small(**options, decoder_penalty=penalty, max_epochs=20).fit(BYTES)
+        weights = [w for w in fitted.decoder_.parameters() if w.ndim > 1]
+        return sum(float(w.square().sum()) for w in weights)
+
+    assert size(0.1) < 0.5 * size(0.0)
 
 
 def test_the_validation_loss_is_of_clean_rows_and_whole():
@@ -634,19 +631,20 @@ def test_the_units_do_not_matter_to_robust_losses(loss):
 
 
 def test_structural_similarity_sees_the_range_of_the_training_rows():
-    images = np.random.RandomState(0).uniform(-2.0, 6.0, (40, 5, 6))
-    images[0, 0, 0], images[1, 0, 0] = -2.0, 6.0
-    manifold = small(loss="ssim", max_epochs=30, learning_rate=1e-2).fit(images)
-    assert_array_equal(manifold.shift_, np.full(30, -2.0))
-    assert_array_equal(manifold.scale_, np.full(30, 8.0))
+    shares = np.random.RandomState(0).uniform(0, 1, (40, 2, 1, 1))
+    down, across = np.mgrid[:5, :6] / 5.0
+    images = 4 * (shares[:, 0] * down + shares[:, 1] * np.sin(5 * across) ** 2) - 2
+    options = {"loss": "ssim", "max_epochs": 30, "batch_size": 8, "learning_rate": 1e-2}
+    manifold = small(**options).fit(images)
+    assert_array_equal(manifold.shift_, np.full(30, images.min()))
+    assert_array_equal(manifold.scale_, np.full(30, np.ptp(images)))
     history = manifold.history_["loss"]
-    assert history[-1] < 0.8 * history[0] < 1.6
+    assert history[-1] < 0.5 * history[0] < 1.0
     # the same fit in other units, and as rows with a shape
-    shape = {"loss": "ssim", "image_shape": (1, 5, 6), "max_epochs": 30}
-    other = small(learning_rate=1e-2, **shape).fit(100 * images.reshape(40, 30) + 7)
+    rows = 100 * images.reshape(40, 30) + 7
+    found = small(**options, image_shape=(1, 5, 6)).fit(rows).transform(rows)
     Z = manifold.transform(images)
-    found = other.transform(100 * images.reshape(40, 30) + 7)
-    assert_allclose(found, Z, atol=1e-3 * Z.std())
+    assert_allclose(found, Z, atol=1e-2 * Z.std())
 
 
 def test_structural_similarity_of_bytes_and_of_own_networks():
@@ -668,10 +666,10 @@ def test_structural_similarity_wants_images(shape):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_other_losses_learn(loss, precision):
     X, _ = load_digits(return_X_y=True)
+    options = {"image_shape": (1, 8, 8), "batch_size": 32, "max_epochs": 20}
     manifold = AutoencoderManifold(
-        8, loss=loss, precision=precision, image_shape=(1, 8, 8), max_epochs=15,
-        learning_rate=5e-3, random_state=0,
-    )  # fmt: skip
+        8, loss=loss, precision=precision, **options, random_state=0
+    )
     assert manifold.fit(X[:600]).score(X[600:900]) > 0.5
 
 
