@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import container_of, flatten_images, to_container
 from ._random import random_state_of
 from ._validation import check_int
-from .base import BaseTorchEstimator
 from .generation._drawing import draw_rows
+from .generation._steps import can_draw, invert, label_of, require_sample, steps_of
 from .metrics import energy_distance
-
-_Steps = list[tuple[str, Any]]
 
 _SCORE_SEED = 0
 _LEARNED_IN_FIT = ("scale_", "_container", "_columns")
@@ -86,15 +84,15 @@ def sample_from(
     >>> sample_from(pipe, 100, random_state=0).shape
     (100, 4)
     """
-    _require_sample(pipeline)
+    require_sample(pipeline)
     check_is_fitted(pipeline)
-    *earlier, (name, generator) = _steps_of(pipeline)
+    *earlier, (name, generator) = steps_of(pipeline)
     if n_samples is None:
         n_samples = 1 if y is None or np.ndim(y) == 0 else len(y)
     n_samples = check_int("n_samples", n_samples)
     rng = random_state_of(random_state)
-    role = f"last step {_label(name, generator)}"
-    rows = _invert(earlier, draw_rows(generator, n_samples, y, rng, role))
+    role = f"last step {label_of(name, generator)}"
+    rows = invert(earlier, draw_rows(generator, n_samples, y, rng, role))
     if container_of(rows) is not None:
         return rows
     container = getattr(pipeline, "_container", None)
@@ -129,9 +127,9 @@ def drawable_labels(pipeline: Any) -> NDArray[Any] | None:
     >>> print(drawable_labels(GaussianMixture().fit([[0.0], [1.0]])))
     None
     """
-    _require_sample(pipeline)
+    require_sample(pipeline)
     check_is_fitted(pipeline)
-    _, generator = _steps_of(pipeline)[-1]
+    _, generator = steps_of(pipeline)[-1]
     if "y" not in signature(generator.sample).parameters:
         return None
     # a manifold and a generator in one learns labels in the latter
@@ -182,14 +180,14 @@ def call_last(
     >>> call_last(pipe, "mahalanobis", X[:2]).round(2)
     array([2.15, 2.87])
     """
-    steps = _steps_of(pipeline)
+    steps = steps_of(pipeline)
     if not steps:
         raise AttributeError(f"The pipeline has no step, so no method {method!r}.")
     *earlier, (name, last) = steps
     function = getattr(last, method, None)
     if not callable(function):
         raise AttributeError(
-            f"The last step, {_label(name, last)}, has no method {method!r}."
+            f"The last step, {label_of(name, last)}, has no method {method!r}."
         )
     check_is_fitted(pipeline)
     for _, step in earlier:
@@ -228,87 +226,6 @@ def make_generative_pipeline(
     return GenerativePipeline(named, memory=memory, verbose=verbose)
 
 
-def _steps_of(estimator: Any) -> _Steps:
-    """Return named steps, nested pipelines laid out flat and passthroughs left out."""
-    if not isinstance(estimator, Pipeline):
-        return [(type(estimator).__name__.lower(), estimator)]
-    flat: _Steps = []
-    for name, step in estimator.steps:
-        if isinstance(step, Pipeline):
-            flat += [(f"{name}__{inner}", it) for inner, it in _steps_of(step)]
-        elif step is not None and not isinstance(step, str):
-            flat.append((name, step))
-    return flat
-
-
-def _label(name: str, step: Any) -> str:
-    return f"{name!r} ({type(step).__name__})"
-
-
-def _draws(estimator: Any) -> bool:
-    steps = _steps_of(estimator)
-    return bool(steps) and callable(getattr(steps[-1][1], "sample", None))
-
-
-def _require_sample(estimator: Any) -> None:
-    """Raise an AttributeError that says why there is no `sample`, where there is none.
-
-    The last step must draw, and all steps before it must lead back to the data.
-    """
-    if not _draws(estimator):
-        steps = _steps_of(estimator)
-        last = f", {_label(*steps[-1])}, has none" if steps else " is missing"
-        raise AttributeError(
-            f"sample needs a last step that draws, but the last step{last}. LatentGAN "
-            f"and scikit-learn's GaussianMixture and KernelDensity do."
-        )
-    for name, step in _steps_of(estimator)[:-1]:
-        reason = _why_not_invertible(step)
-        if reason:
-            raise AttributeError(
-                f"sample needs steps that lead back to the data, but step "
-                f"{_label(name, step)} cannot be inverted: {reason}"
-            )
-
-
-def _why_not_invertible(step: Any) -> str:
-    """Return why the transform of `step` has no way back, or "" where it has one."""
-    if not hasattr(step, "inverse_transform"):
-        return (
-            "it has no method inverse_transform. Replace it by a step that has, such "
-            "as StandardScaler, PCA or AutoencoderManifold, or transform X beforehand."
-        )
-    if isinstance(step, FunctionTransformer):
-        # Its inverse_transform returns its input unchanged where no inverse is given.
-        if step.func is not None and step.inverse_func is None:
-            return "it was given func without inverse_func. Set inverse_func."
-    if getattr(step, "fit_inverse_transform", True) is False:
-        return "it learns an inverse only with fit_inverse_transform=True. Set it."
-    return ""
-
-
-def _invert(steps: _Steps, rows: Any) -> Any:
-    if steps and container_of(rows) is not None:
-        rows = np.asarray(rows)
-    for name, step in reversed(steps):
-        if type(step).__module__.split(".")[0] == "umap":
-            warnings.warn(
-                f"Step {_label(name, step)} solves an optimisation for each row that "
-                f"it inverts: slow, and only near the training data about right. "
-                f"AutoencoderManifold learns the way back.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if not isinstance(step, BaseTorchEstimator):
-            rows = rows.astype(np.float64, copy=False)  # a scaler adds its mean back
-        try:
-            rows = step.inverse_transform(rows)
-        except Exception as error:
-            error.add_note(f"While inverting step {_label(name, step)}.")
-            raise
-    return rows
-
-
 def _spread(X: Any) -> NDArray[np.float64] | None:
     """Return the divisor that gives each column a spread of 1; None if not numeric."""
     try:
@@ -342,8 +259,8 @@ def _stock(name: str) -> Callable[[Any], object]:
 
 
 def _require_score(self: Any) -> None:
-    if _draws(self):
-        _require_sample(self)
+    if can_draw(self):
+        require_sample(self)
     else:
         _stock("score")(self)
 
@@ -415,9 +332,9 @@ class GenerativePipeline(Pipeline):
         -------
         self : GenerativePipeline
         """
-        if _draws(self):
+        if can_draw(self):
             try:
-                _require_sample(self)
+                require_sample(self)
             except AttributeError as error:
                 warnings.warn(f"{error} Fitting goes on.", UserWarning, stacklevel=2)
         with self._fitting(X):
@@ -456,7 +373,7 @@ class GenerativePipeline(Pipeline):
         with self._fitting(X):
             return super().fit_predict(X, y, **params)
 
-    @partial(_AvailableWhere, _require_sample)
+    @partial(_AvailableWhere, require_sample)
     def sample(
         self, n_samples: int | None = None, *, y: Any = None, random_state: Any = None
     ) -> Any:
@@ -519,7 +436,7 @@ class GenerativePipeline(Pipeline):
             If `sample_weight` or `params` are given where the last step draws.
         """
         check_is_fitted(self)
-        if not _draws(self):
+        if not can_draw(self):
             return super().score(X, y, sample_weight, **params)
         if sample_weight is not None or params:
             raise TypeError("score counts every row alike and takes only X and y.")
@@ -550,7 +467,7 @@ class GenerativePipeline(Pipeline):
         After an interrupt the last step may hold its best weights so far, which stay.
         """
         kept = list(self.named_steps.items())
-        before = [(step, dict(vars(step))) for _, step in _steps_of(self)]
+        before = [(step, dict(vars(step))) for _, step in steps_of(self)]
         try:
             yield
         except KeyboardInterrupt:
