@@ -18,6 +18,7 @@ _HOMES = {
     "GenerationReport": "report",
     "GenerationReportDisplay": "plotting",
     "GenerativePipeline": "pipeline",
+    "ImageAugmenter": "imaging",
     "JointGenerator": "generation",
     "LatentArithmeticDisplay": "plotting",
     "LatentFlowMatching": "generation",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from .generation import LatentGAN as LatentGAN
     from .generation import LatentMixture as LatentMixture
     from .generation import LatentNormalizingFlow as LatentNormalizingFlow
+    from .imaging import ImageAugmenter as ImageAugmenter
     from .latent import AttributeDirection as AttributeDirection
     from .latent import attribute_direction as attribute_direction
     from .latent import interpolate as interpolate

@@ -13,6 +13,7 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     GenerativePipeline,
+    ImageAugmenter,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -50,6 +51,7 @@ ESTIMATORS = {
         AutoencoderManifold(max_epochs=2), LatentGAN(max_epochs=2), fine_tune_epochs=2
     ),
     LatentNormalizingFlow: lambda: LatentNormalizingFlow(max_epochs=2),
+    ImageAugmenter: ImageAugmenter,
     MahalanobisScorer: MahalanobisScorer,
     ManifoldScorer: lambda: ManifoldScorer(AutoencoderManifold(max_epochs=2)),
     GenerativePipeline: lambda: GenerativePipeline(
@@ -70,6 +72,7 @@ N_CHECKS = {
     LatentMixture: 41,
     JointGenerator: 47,
     LatentNormalizingFlow: 41,
+    ImageAugmenter: 47,
     MahalanobisScorer: 47,
     ManifoldScorer: 47,
     GenerativePipeline: 41,

@@ -25,6 +25,7 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     GenerativePipeline,
+    ImageAugmenter,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -148,7 +149,8 @@ SCORERS = {
     "manifold scorer": ManifoldScorer(MANIFOLDS["perceptrons"], random_state=0),
     "pca scorer": ManifoldScorer(PCA(5), random_state=0),
 }
-ALL = {**MANIFOLDS, **GENERATORS, **SCORERS}
+AUGMENTERS = {"augmenter": ImageAugmenter(image_shape=(1, 8, 8), random_state=0)}
+ALL = {**MANIFOLDS, **GENERATORS, **SCORERS, **AUGMENTERS}
 TRAINED = [name for name, it in ALL.items() if hasattr(it, "max_epochs")]
 PER_ROW = ("transform", "inverse_transform", "reconstruction_error", "score_samples")
 
@@ -358,7 +360,7 @@ def test_a_frame_whose_columns_are_numbers():
 @pytest.mark.parametrize("name", ALL)
 def test_images_are_rows_and_come_back_as_images(name, shape):
     estimator = clone(ALL[name])
-    if name.endswith("convolutions"):
+    if name.endswith("convolutions") or name in AUGMENTERS:
         estimator.set_params(image_shape=None)
     images = X.reshape(-1, *shape)
     estimator.fit(images, Y)
@@ -372,7 +374,10 @@ def test_images_are_rows_and_come_back_as_images(name, shape):
         assert estimator.sample(5).shape == (5, *shape)
     if hasattr(estimator, "score_samples"):
         assert estimator.score_samples(images).shape == (len(X),)
-    assert_array_equal(estimator.score(images), estimator.score(X))
+    if hasattr(estimator, "score"):
+        assert_array_equal(estimator.score(images), estimator.score(X))
+    if name in AUGMENTERS:
+        assert estimator.transform(images).shape == images.shape
 
 
 OF_BYTES = ["perceptrons", "cross-entropy", "t-sne", "umap by network"]
@@ -590,7 +595,7 @@ def test_odd_data_give_finite_answers(name, data):
     if "manifold__n_components" in parameters:
         n_components = 1 if len(rows) == 2 else narrow
         estimator.set_params(manifold__n_components=n_components)
-    if name.endswith("convolutions"):
+    if name.endswith("convolutions") or name in AUGMENTERS:
         estimator.set_params(image_shape=None)
     if name == "distilled isomap":  # which refuses more, as a reducer may
         estimator.set_params(reducer__n_neighbors=min(8, len(rows) - 1))
@@ -603,7 +608,8 @@ def test_odd_data_give_finite_answers(name, data):
             if method == "inverse_transform":
                 given = estimator.transform(rows)
             assert np.isfinite(getattr(estimator, method)(given)).all(), method
-    assert np.isfinite(estimator.score(rows))
+    if hasattr(estimator, "score"):
+        assert np.isfinite(estimator.score(rows))
     if hasattr(estimator, "sample"):
         drawn = estimator.sample(50, random_state=0)
         assert np.isfinite(drawn).all()

@@ -385,9 +385,10 @@ class BaseManifold(
             return None
         low, high = self._value_range
         span, shape = (high - low) or 1.0, self.image_shape_
-        kind = {"dtype": torch.float32, "device": self.device_}
-        zero = torch.tensor((low - self.shift_) / self.scale_, **kind)
-        unit = torch.tensor(span / self.scale_, **kind)
+        zero, unit = (
+            torch.tensor(value, dtype=torch.float32, device=self.device_)
+            for value in ((low - self.shift_) / self.scale_, span / self.scale_)
+        )
 
         def change(rows: Tensor, generator: torch.Generator) -> Tensor:
             pixels = ((rows - zero) / unit).reshape(-1, *shape)

@@ -25,6 +25,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
+    ImageAugmenter,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -155,6 +156,7 @@ ESTIMATORS = {
         fine_tune_epochs=1,
         random_state=0,
     ),
+    "augmenter": ImageAugmenter(["noise"], image_shape=(1, 8, 8), random_state=0),
     "mahalanobis": MahalanobisScorer(random_state=0),
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
     "manifold scorer": ManifoldScorer(autoencoder(), random_state=0),
@@ -199,8 +201,9 @@ def outputs(estimator, X):
     """Return all that an estimator computes of X."""
     found = []
     if hasattr(estimator, "transform"):
-        Z = estimator.transform(X)
-        found += [Z, estimator.inverse_transform(Z)]
+        found += [estimator.transform(X)]
+    if hasattr(estimator, "inverse_transform"):
+        found += [estimator.inverse_transform(found[0])]
     if hasattr(estimator, "sample"):
         found += [estimator.sample(9, random_state=0)]
     for name in ("score_samples", "predict", "pvalue"):
@@ -209,7 +212,8 @@ def outputs(estimator, X):
     for name in set(getattr(estimator, "_networks", ())) & set(vars(estimator)):
         network = getattr(estimator, name)
         found += [network.training, *(p.requires_grad for p in network.parameters())]
-    found += [estimator.score(X)]
+    if hasattr(estimator, "score"):
+        found += [estimator.score(X)]
     return found
 
 
