@@ -157,11 +157,14 @@ class Extractor:
     same: no image has others.
     """
 
-    def __init__(self, network: Classifier) -> None:
-        self.network = network.eval()
+    def __init__(
+        self, network: nn.Module, image_shape: tuple[int, int, int] = (1, 28, 28)
+    ) -> None:
+        self.network = network.to(memory_format=torch.channels_last).eval()
+        self.image_shape = image_shape
 
     def __call__(self, X: Any) -> NDArray[np.float32]:
-        """Return (n, 128) features of (n, 784) pixels in [0, 1]."""
+        """Return (n, width) features of (n, pixels) in [0, 1]: 128 of digits."""
         return np.concatenate(list(self._apply(self.network.body, X)))
 
     def predict(self, X: Any) -> Labels:
@@ -171,26 +174,36 @@ class Extractor:
 
     @torch.no_grad()
     def _apply(self, module: nn.Module, X: Any) -> Iterator[NDArray[np.float32]]:
-        images = _images(np.clip(np.asarray(X, dtype=np.float32), 0.0, 1.0))
+        pixels = np.clip(np.asarray(X, dtype=np.float32), 0.0, 1.0)
+        images = torch.from_numpy(pixels).reshape(-1, *self.image_shape)
         for batch in images.split(500):
             yield module(batch.contiguous(memory_format=torch.channels_last)).numpy()
 
 
 def extractor(seed: int, splits: Callable[[], Splits] = mnist_splits) -> Extractor:
     """Return the extractor of a seed: from the cache, or trained now and kept there."""
-    path = CACHE / f"extractor_{seed}_{_recipe_name()}.pt"
+
+    def trained() -> Classifier:
+        rows = splits()
+        return train(rows.X_extractor, rows.y_extractor, seed)
+
+    untrained = Classifier(RECIPE["channels"], RECIPE["width"])
+    name = f"extractor_{seed}_{recipe_name(RECIPE)}"
+    return Extractor(kept(name, untrained, trained))
+
+
+def kept(name: str, untrained: nn.Module, train: Callable[[], nn.Module]) -> nn.Module:
+    """Return the network of a name with the weights of the cache, or trained now."""
+    path = CACHE / f"{name}.pt"
     if path.exists():
-        network = Classifier(RECIPE["channels"], RECIPE["width"])
-        network.load_state_dict(torch.load(path, weights_only=True))
-        network = network.to(memory_format=torch.channels_last)
-        return Extractor(network)
-    rows = splits()
-    network = train(rows.X_extractor, rows.y_extractor, seed)
+        untrained.load_state_dict(torch.load(path, weights_only=True))
+        return untrained
+    network = train()
     CACHE.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(network.state_dict(), part)
     part.replace(path)  # a run that is killed here leaves none
-    return Extractor(network)
+    return network
 
 
 def accuracy(classifier: Extractor, X: Rows, y: Labels) -> float:
@@ -198,10 +211,11 @@ def accuracy(classifier: Extractor, X: Rows, y: Labels) -> float:
     return float(np.mean(classifier.predict(X) == y))
 
 
-def _recipe_name() -> str:
+def recipe_name(recipe: dict[str, Any]) -> str:
+    """Return the settings of a recipe in a row, for the name of a file."""
     return "-".join(
         "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for value in RECIPE.values()
+        for value in recipe.values()
     )
 
 

@@ -19,17 +19,12 @@ cores train some fifty epochs in the time; of the convolutions of its own benchm
 million weights, less than one, as the last contestant shows.
 """
 
-import argparse
-import hashlib
-import os
 import pickle
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import _pythae
-import numpy as np
 import torch
 from _extractors import (
     CACHE,
@@ -51,19 +46,25 @@ from _generator_tables import (
     middle,
     table_of_usefulness,
 )
+from _judging import (
+    Line,
+    Run,
+    as_bytes,
+    as_pixels,
+    baseline,
+    decoded,
+    judge,
+    judge_real,
+    kept_manifold,
+    reconstructed,
+    run_of,
+    timed,
+)
 from _maps import file_name, options_for
 from _timing import load, merge, write_text
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.mixture import GaussianMixture
 
 import manifoldgen
-from manifoldgen import (
-    AutoencoderManifold,
-    precision_recall_density_coverage,
-    sample_from,
-)
-from manifoldgen.metrics import frechet_distance
 from manifoldgen.training import History, Outcome
 
 SECONDS = 360.0  # of a manifold and a generator
@@ -77,36 +78,24 @@ DRAWS_AFTER_REFLOW = {
     "30 steps": {"n_steps": 30, "solver": "heun"},
     "4 steps": {"n_steps": 4, "solver": "euler"},
 }
-MANIFOLDS: dict[str, dict[str, Any]] = {
-    "mlp 16": {
-        "n_components": 16,
-        "hidden_sizes": (512, 256),
-        "learning_rate": 4e-3,
-        "schedule": "one_cycle",
-        "max_epochs": 30,
-        "patience": None,
-        "precision": "bf16",
-        "max_time": 60.0,
-    },
-    "conv 32": {
-        "n_components": 32,
-        "architecture": "conv",
-        "image_shape": (1, 28, 28),
-        "channels": (16, 32),
-        "hidden_sizes": (256,),
-        "loss": "bce",
-        "noise": 0.1,
-        "learning_rate": 8e-3,
-        "schedule": "one_cycle",
-        "max_epochs": 25,
-        "patience": None,
-        "validation_fraction": 0.0,
-        "whiten": True,
-        "precision": "bf16",
-        "max_time": 180.0,
-    },
+CONV_32: dict[str, Any] = {
+    "n_components": 32,
+    "architecture": "conv",
+    "image_shape": (1, 28, 28),
+    "channels": (16, 32),
+    "hidden_sizes": (256,),
+    "loss": "bce",
+    "noise": 0.1,
+    "learning_rate": 8e-3,
+    "schedule": "one_cycle",
+    "max_epochs": 25,
+    "patience": None,
+    "validation_fraction": 0.0,
+    "whiten": True,
+    "precision": "bf16",
+    "max_time": 180.0,
 }
-BEST, STAGED = "conv 32", "LatentFlowMatching"
+STAGED = "LatentFlowMatching"
 # what differs from the defaults, by class
 PARAMETERS: dict[str, dict[str, Any]] = {
     "LatentMixture": {"n_components": 200},
@@ -128,56 +117,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Run(NamedTuple):
-    """What every contestant gets."""
-
-    X: Rows
-    y: Labels
-    held_out: Rows
-    y_held_out: Labels
-    seed: int
-    share: float  # of each budget: less than 1 to try the script out
-
-
-class Line(NamedTuple):
-    """A line of the table: what draws, and the seconds that it took to get there.
-
-    A conditional one is drawn with labels, `draw(labels, seed)`, others with a number.
-    """
-
-    name: str
-    draw: Callable[[Any, int], NDArray[Any]]
-    seconds: dict[str, float]
-    reconstruct: Callable[[Rows], NDArray[Any]]
-    conditional: bool = False
-
-
-# figures
-
-
-def figures(
-    samples: Rows, held_out: Rows, features: Extractor, labels: Labels | None = None
-) -> dict[str, Any]:
-    """Return the figures of samples in the space of one extractor.
-
-    `labels` are what the samples were asked to be. Shares are of the classes among the
-    samples, as the classifier names them, over those among the held-out images.
-    """
-    generated, real = features(samples), features(held_out)
-    named = features.predict(samples)
-    of_real = np.bincount(features.predict(held_out), minlength=10) / len(held_out)
-    shares = np.bincount(named, minlength=10) / len(samples) / of_real
-    prdc = precision_recall_density_coverage(real, generated, n_neighbors=5)
-    found = {
-        "frechet": float(frechet_distance(real, generated)),
-        **prdc._asdict(),
-        "class_shares": [float(share) for share in shares],
-    }
-    if labels is not None:
-        found["label_agreement"] = float(np.mean(named == labels))
-    return found
-
-
 def usefulness(X: Rows, y: Labels, run: Run) -> dict[str, float]:
     """Return the accuracy on held-out images of classifiers trained on `X`."""
     linear = LogisticRegression(max_iter=200).fit(X, y)
@@ -188,70 +127,7 @@ def usefulness(X: Rows, y: Labels, run: Run) -> dict[str, float]:
     }
 
 
-def as_pixels(samples: NDArray[np.uint8]) -> Rows:
-    return samples.astype(np.float32) / 255
-
-
-def as_bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as images store them."""
-    pixels = np.asarray(samples).reshape(len(samples), -1)
-    return np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)
-
-
-def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = call(*args)
-    return result, time.perf_counter() - start
-
-
 # contestants
-
-
-def manifold_of(run: Run, name: str) -> tuple[AutoencoderManifold, float]:
-    """Return a fitted manifold and its seconds: kept from an earlier run, or new."""
-    manifold = AutoencoderManifold(random_state=run.seed, **MANIFOLDS[name])
-    manifold.set_params(max_time=run.share * manifold.max_time)
-    key = repr((sorted(manifold.get_params().items()), len(run.X)))
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = CACHE / f"manifold_{digest}.pkl"
-    if not path.exists():
-        fitted = timed(manifold.fit, run.X)
-        CACHE.mkdir(exist_ok=True)
-        path.write_bytes(pickle.dumps(fitted))
-    return pickle.loads(path.read_bytes())  # we wrote it
-
-
-def decoded(
-    name: str,
-    manifold: AutoencoderManifold,
-    generator: Any,
-    seconds: dict[str, float],
-    conditional: bool = False,
-    **parameters: Any,
-) -> Line:
-    """Return the line of a generator of latents; `parameters` are those of drawing."""
-
-    def draw(asked: Any, seed: int) -> NDArray[Any]:
-        if parameters:
-            generator.set_params(**parameters)
-        how = {"y": asked} if conditional else {"n_samples": asked}
-        latents = sample_from(generator, **how, random_state=seed)
-        return manifold.inverse_transform(latents.astype(np.float32))
-
-    return Line(name, draw, seconds, partial(reconstructed, manifold), conditional)
-
-
-def reconstructed(model: Any, X: Rows) -> NDArray[Any]:
-    return model.inverse_transform(model.transform(X))
-
-
-def baseline(name: str, run: Run) -> list[Line]:
-    manifold, before = manifold_of(run, "mlp 16")
-    mixture = GaussianMixture(50, random_state=run.seed)
-    mixture, seconds = timed(mixture.fit, manifold.transform(run.X))
-    return [
-        decoded(name, manifold, mixture, {"manifold": before, "generator": seconds})
-    ]
 
 
 def new_generator(kind: str, run: Run, seconds: float, **parameters: Any) -> Any:
@@ -279,7 +155,7 @@ def staged(
 
     `draws` are parameters to draw with, by what to call the line; one fit serves all.
     """
-    manifold, before = manifold_of(run, BEST)
+    manifold, before = kept_manifold(run, CONV_32)
     Z = manifold.transform(run.X)
     generator = new_generator(kind, run, run.share * SECONDS - before, **parameters)
     conditional = parameters.get("conditional", False)
@@ -307,7 +183,7 @@ def staged_and_on(name: str, run: Run) -> list[Line]:
 
     The one trains its generator on, the other decoder and generator jointly.
     """
-    manifold, before = manifold_of(run, BEST)
+    manifold, before = kept_manifold(run, CONV_32)
     Z = manifold.transform(run.X)
     generator = new_generator(STAGED, run, run.share * SECONDS - before)
     _, seconds = timed(generator.fit, Z)
@@ -376,75 +252,13 @@ CONTESTANTS: dict[str, Callable[[str, Run], list[Line]]] = {
 # the run
 
 
-def judge(line: Line, run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
-    """Draw as many rows as are held out, keep them, and return their figures."""
-    asked = run.y_held_out if line.conditional else len(run.held_out)
-    line.draw(asked[:100] if line.conditional else 100, run.seed)  # a first, slow call
-    drawn, seconds = timed(line.draw, asked, run.seed)
-    if len(drawn) != len(run.held_out):
-        raise SystemExit(f"{line.name} drew {len(drawn)} rows for {len(run.held_out)}")
-    samples = as_bytes(drawn)
-    if run.share == 1.0:
-        keep_samples(line.name, run, samples)
-    back = line.reconstruct(run.held_out).reshape(run.held_out.shape)
-    found = {
-        "seconds": line.seconds,
-        "sample_seconds": seconds,
-        "load": os.getloadavg()[0],  # seconds on a busy machine are worth less
-        "squared_error": float(np.mean((back - run.held_out) ** 2)),
-        "extractors": {
-            seed: figures(
-                as_pixels(samples),
-                run.held_out,
-                features,
-                run.y_held_out if line.conditional else None,
-            )
-            | {
-                "reconstruction": float(
-                    frechet_distance(
-                        features(run.held_out), features(as_pixels(as_bytes(back)))
-                    )
-                )
-            }
-            for seed, features in extractors.items()
-        },
-    }
+def judged(line: Line, run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
+    """Return the figures of a line, and what one with labels is good for."""
+    found = judge(line, run, extractors)
     if line.conditional:
         rows = as_pixels(as_bytes(line.draw(run.y, run.seed + 1)))
         found["usefulness"] = usefulness(rows, run.y, run)
     return found
-
-
-def judge_real(run: Run, extractors: dict[str, Extractor]) -> dict[str, Any]:
-    """Return the figures of images that generators are fitted on."""
-    rng = np.random.default_rng(run.seed)
-    some = run.X[rng.permutation(len(run.X))[: len(run.held_out)]]
-    return {
-        "extractors": {
-            seed: figures(some, run.held_out, features)
-            | {"accuracy": accuracy(features, run.held_out, run.y_held_out)}
-            for seed, features in extractors.items()
-        },
-        "usefulness": usefulness(run.X, run.y, run),
-    }
-
-
-def keep_samples(name: str, run: Run, samples: NDArray[np.uint8]) -> None:
-    folder = CACHE / f"samples_{run.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{name}.npy", samples)
-
-
-def run_of(options: argparse.Namespace, seed: int) -> Run:
-    splits = mnist_splits(options.data)
-    held = (splits.X_test, splits.y_test)
-    if options.tune:
-        held = (splits.X_tuning, splits.y_tuning)
-    n, n_held = (4000, 1000) if options.quick else (None, None)
-    share = 0.03 if options.quick else 1.0
-    return Run(
-        splits.X[:n], splits.y[:n], held[0][:n_held], held[1][:n_held], seed, share
-    )
 
 
 def report(file: str, found: dict[str, Any], tune: bool) -> None:
@@ -482,19 +296,18 @@ def main() -> None:
     for path in CACHE.glob("manifold_*.pkl") if options.fresh else ():
         path.unlink()
     file = file_name("generators_tune" if options.tune else "generators", options.quick)
-    extractors = {
-        str(seed): extractor(seed, partial(mnist_splits, options.data))
-        for seed in SEEDS
-    }
+    splits = mnist_splits(options.data)
+    extractors = {str(seed): extractor(seed, lambda: splits) for seed in SEEDS}
     for seed in options.seeds:
-        run = run_of(options, seed)
+        run = run_of(splits, seed, options.tune, options.quick)
         for name in options.only or [REAL, *CONTESTANTS]:
             if name == REAL:
                 found = {name: judge_real(run, extractors)}
+                found[name]["usefulness"] = usefulness(run.X, run.y, run)
             else:
                 print(f"seed {seed}, {name}: fit", flush=True)
                 lines = CONTESTANTS[name](name, run)
-                found = {line.name: judge(line, run, extractors) for line in lines}
+                found = {line.name: judged(line, run, extractors) for line in lines}
             print(f"seed {seed}, {found}", flush=True)
             merge(file, {"runs": {str(seed): found}})
     report(file, load(file), options.tune)
