@@ -47,15 +47,23 @@ def silenced() -> Iterator[None]:
 
 
 def new(
-    kind: str, shape: tuple[int, ...], latent_dim: int, nets: str, seed: int
+    kind: str,
+    shape: tuple[int, ...],
+    latent_dim: int,
+    nets: str,
+    seed: int,
+    **settings: Any,
 ) -> Any:
-    """Return a new model: its default perceptrons, or its convolutions for MNIST."""
+    """Return a new model: its default perceptrons, or its convolutions for MNIST.
+
+    `settings` are of its configuration, such as ``reconstruction_loss="bce"``.
+    """
     torch.manual_seed(seed)
     from pythae import models
     from pythae.models.nn.benchmarks import mnist
 
     config = getattr(models, f"{kind}_Config" if "_" in kind else f"{kind}Config")(
-        input_dim=shape, latent_dim=latent_dim
+        input_dim=shape, latent_dim=latent_dim, **settings
     )
     networks: dict[str, Any] = {}
     if nets == "conv":
