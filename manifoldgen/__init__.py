@@ -17,6 +17,7 @@ _HOMES = {
     "EmbeddingDisplay": "plotting",
     "GenerationReport": "report",
     "GenerationReportDisplay": "plotting",
+    "GenerativeAugmenter": "generation",
     "GenerativePipeline": "pipeline",
     "ImageAugmenter": "imaging",
     "JointGenerator": "generation",
@@ -96,6 +97,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .generation import GenerativeAugmenter as GenerativeAugmenter
     from .generation import JointGenerator as JointGenerator
     from .generation import LatentFlowMatching as LatentFlowMatching
     from .generation import LatentGAN as LatentGAN

@@ -12,6 +12,7 @@ import manifoldgen
 from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
+    GenerativeAugmenter,
     GenerativePipeline,
     ImageAugmenter,
     JointGenerator,
@@ -44,6 +45,7 @@ ESTIMATORS = {
         early_exaggeration_iter=5, n_iter=5, max_epochs=2
     ),
     UMAPManifold: lambda: UMAPManifold(n_epochs=5, max_epochs=2),
+    GenerativeAugmenter: GenerativeAugmenter,
     LatentFlowMatching: lambda: LatentFlowMatching(max_epochs=2),
     LatentGAN: lambda: LatentGAN(max_epochs=2),
     LatentMixture: LatentMixture,
@@ -67,6 +69,7 @@ N_CHECKS = {
     NeighborManifold: 47,
     TSNEManifold: 47,
     UMAPManifold: 47,
+    GenerativeAugmenter: 42,  # y that is missing is a check of its own
     LatentFlowMatching: 41,
     LatentGAN: 41,
     LatentMixture: 41,

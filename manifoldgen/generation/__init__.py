@@ -1,5 +1,6 @@
 """Generators: p(Z), drawn by `sample`."""
 
+from ._augmenter import GenerativeAugmenter
 from ._flow_matching import LatentFlowMatching
 from ._gan import LatentGAN
 from ._joint import JointGenerator
@@ -7,6 +8,7 @@ from ._mixture import LatentMixture
 from ._normalizing_flow import LatentNormalizingFlow
 
 __all__ = [
+    "GenerativeAugmenter",
     "JointGenerator",
     "LatentFlowMatching",
     "LatentGAN",
