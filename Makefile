@@ -25,6 +25,7 @@ test-gpu: $(VENV)/.test            ## what needs a CUDA or MPS device
 
 bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_scoring.py
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_generation.py
@@ -39,6 +40,11 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_generation_from_maps.py
 	$(BIN)/python benchmarks/bench_generators.py
 	$(BIN)/python benchmarks/bench_generators_table.py
+	$(BIN)/python benchmarks/bench_augmentation.py
+	$(BIN)/python benchmarks/bench_images.py
+	$(BIN)/python benchmarks/bench_likelihood.py
+	$(BIN)/python benchmarks/bench_cifar.py
+	$(BIN)/python benchmarks/bench_regularised.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
