@@ -874,6 +874,8 @@ INVALID = [
     ("loss", "mae", ValueError),
     ("loss", None, ValueError),
     ("noise", -0.1, ValueError),
+    ("augment", "flip", TypeError),
+    ("augment", {"rotate": 181.0}, ValueError),
     ("noise", np.inf, ValueError),
     ("dropout", 1.0, ValueError),
     ("dropout", -0.5, ValueError),
