@@ -10,4 +10,4 @@ class DeviceWarning(UserWarning):
 
 
 class CollapseWarning(UserWarning):
-    """The samples of a generator are worse than those of one Gaussian."""
+    """Samples are worse than those of one Gaussian, or latents tell nothing of rows."""

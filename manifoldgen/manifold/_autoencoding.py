@@ -56,7 +56,8 @@ class AutoencodingManifold(BaseManifold):
             self._check_parameters(rows, fitted is not None)
             if self.loss == "bce" and held is not None:
                 is_uint8 = rows.dtype == np.uint8
-                check_unit_range("X_val", held, 255.0 if is_uint8 else 1.0)
+                top = 255.0 if is_uint8 else 1.0
+                check_unit_range("X_val", held, top, *self._range_choice)
             codes = self._learn_labels(y, len(rows))
             self.device_ = str(resolve_device(self.device))
             labels = {} if codes is None else {"y": codes}
@@ -83,6 +84,7 @@ class AutoencodingManifold(BaseManifold):
             self.__dict__.pop("_optimizer_state", None)
             watched = "loss" if validation is None else "validation_loss"
             warn_unconverged(outcome, watched)
+            self._look_back(rows, codes)
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self
@@ -147,6 +149,9 @@ class AutoencodingManifold(BaseManifold):
     def _finish(self, program: Any, rows: NDArray[Any]) -> None:
         """Keep the trained networks."""
         raise NotImplementedError
+
+    def _look_back(self, rows: NDArray[Any], codes: NDArray[np.int64] | None) -> None:
+        """Warn where what `fit` came to is of no use."""
 
     def _learn_labels(self, y: Any, n: int) -> NDArray[np.int64] | None:
         """Return the classes of the rows of a new fit, None without any."""

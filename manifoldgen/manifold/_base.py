@@ -72,6 +72,7 @@ class BaseManifold(
     _latent_scale: float = 1.0
     _landmarks: NDArray[np.float32] | None = None
     _landmark_radius: float = 1.0
+    _range_choice = ("loss='bce'", "loss='mse'")  # what needs data in [0, 1], or not
     _may_be_none: tuple[str, ...] = ()  # parameters whose None is chosen by the data
     _wave_frequency = 0.0  # of the waves that the decoder of a map begins with
 
@@ -199,7 +200,8 @@ class BaseManifold(
             self._check_sides(rows.shape[1])
         if self.loss == "bce":
             bytes_before = goes_on and self._is_uint8
-            check_unit_range("X", rows, 255.0 if bytes_before else 1.0)
+            top = 255.0 if bytes_before else 1.0
+            check_unit_range("X", rows, top, *self._range_choice)
 
     def _check_sides(self, n_features: int) -> None:
         shape = self._image_shape(n_features)
@@ -256,14 +258,23 @@ class BaseManifold(
         self._trained_as = self._trains_as(rows)
         scale = 255.0 if self._is_uint8 else 1.0
         self.shift_ = np.zeros_like(self.mean_)
-        built_in = self.encoder is None and self.decoder is None
-        if built_in and self.loss in _CENTRED:
+        if self._scales_rows and self.loss in _CENTRED:
             self.shift_ = self.mean_
             scale = float(np.sqrt(np.square(std).mean())) or 1.0
-        elif built_in and self.loss == "ssim" and not self._is_uint8:
+        elif self._scales_rows and self.loss == "ssim" and not self._is_uint8:
             low, high = float(rows.min()), float(rows.max())
             self.shift_, scale = np.full_like(self.mean_, low), (high - low) or 1.0
         self.scale_ = np.full_like(self.mean_, scale)
+
+    @property
+    def _scales_rows(self) -> bool:
+        """Whether networks see scaled rows, or the data as they are."""
+        return self.encoder is None and self.decoder is None
+
+    @property
+    def _code_width(self) -> int:
+        """How many numbers the encoder returns for a row."""
+        return self.n_components_
 
     @property
     def _is_foreign(self) -> bool:
@@ -277,7 +288,7 @@ class BaseManifold(
         return {"encoder_": encoder, "decoder_": decoder}
 
     def _new_encoder(self, generator: torch.Generator) -> nn.Module:
-        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self.n_components_
+        shape, n_in, n_out = self.image_shape_, self.n_features_in_, self._code_width
         if self.encoder is not None:
             return call_class("encoder", self.encoder, n_in, n_out, shape)
         if self._landmarks is not None:
@@ -336,10 +347,10 @@ class BaseManifold(
 
     def _try_out(self, networks: dict[str, nn.Module], seed: int) -> None:
         """Check shapes with two rows of zeros before any training."""
-        n_features, n_latents = self.n_features_in_, self.n_components_
+        n_features = self.n_features_in_
         widths = {
-            "encoder_": (n_features, n_latents),
-            "decoder_": (n_latents, n_features),
+            "encoder_": (n_features, self._code_width),
+            "decoder_": (self.n_components_, n_features),
         }
         with isolated_streams(seed), torch.no_grad():
             for name, network in networks.items():

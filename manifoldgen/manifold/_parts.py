@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-def check_unit_range(name: str, rows: NDArray[Any], top: float) -> None:
+def check_unit_range(
+    name: str, rows: NDArray[Any], top: float, choice: str, other: str
+) -> None:
     low, high = rows.min(), rows.max()
     if rows.dtype != np.uint8 and (low < 0 or high > top):
         raise ValueError(
-            f"loss='bce' needs data in [0, {top:g}], got values of {name} in "
-            f"[{low:g}, {high:g}]. Put a MinMaxScaler before, or use loss='mse'."
+            f"{choice} needs data in [0, {top:g}], got values of {name} in "
+            f"[{low:g}, {high:g}]. Put a MinMaxScaler before, or use {other}."
         )
 
 
