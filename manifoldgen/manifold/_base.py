@@ -66,7 +66,7 @@ class BaseManifold(
     places rows among them.
     """
 
-    _networks = ("encoder_", "decoder_")
+    _networks: tuple[str, ...] = ("encoder_", "decoder_")
     n_components_: int
     _latent_shift: NDArray[np.float64] | None = None
     _latent_scale: float = 1.0
