@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdversarialAutoencoderManifold": "manifold",
     "AttributeDirection": "latent",
     "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
@@ -111,6 +112,9 @@ if TYPE_CHECKING:
     from .latent import latent_arithmetic as latent_arithmetic
     from .latent import nearest_real as nearest_real
     from .latent import shift_attribute as shift_attribute
+    from .manifold import (
+        AdversarialAutoencoderManifold as AdversarialAutoencoderManifold,
+    )
     from .manifold import AutoencoderManifold as AutoencoderManifold
     from .manifold import DistilledManifold as DistilledManifold
     from .manifold import NeighborManifold as NeighborManifold

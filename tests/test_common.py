@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import manifoldgen
 from manifoldgen import (
+    AdversarialAutoencoderManifold,
     AutoencoderManifold,
     DistilledManifold,
     GenerativeAugmenter,
@@ -38,6 +39,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 # as their defaults build them, but for the epochs and iterations
 ESTIMATORS = {
+    AdversarialAutoencoderManifold: lambda: AdversarialAutoencoderManifold(
+        max_epochs=2
+    ),
     AutoencoderManifold: lambda: AutoencoderManifold(max_epochs=2),
     DistilledManifold: lambda: DistilledManifold(max_epochs=2),
     NeighborManifold: lambda: NeighborManifold(max_epochs=2),
@@ -64,6 +68,7 @@ ESTIMATORS = {
 # the same in scikit-learn 1.6 to 1.9: what a density estimator, a transformer and an
 # outlier detector have to pass; fewer would mean that a tag switches checks off
 N_CHECKS = {
+    AdversarialAutoencoderManifold: 47,
     AutoencoderManifold: 47,
     DistilledManifold: 47,
     NeighborManifold: 47,

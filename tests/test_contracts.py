@@ -22,6 +22,7 @@ from torch import nn
 
 import manifoldgen
 from manifoldgen import (
+    AdversarialAutoencoderManifold,
     AutoencoderManifold,
     DistilledManifold,
     GenerativeAugmenter,
@@ -99,6 +100,15 @@ AUTOENCODERS = {
         2, hidden_sizes=(16,), noise=0.1, dropout=0.2, **SMALL
     ),
     "own networks": AutoencoderManifold(2, **OWN, **SMALL),
+    "adversarial": AdversarialAutoencoderManifold(
+        3, critic_sizes=(16,), neighbor_weight=0.1, **NARROW
+    ),
+    "sharpened convolutions": AdversarialAutoencoderManifold(
+        2, critic_sizes=(8,), sharpening_weight=0.1, **CONV, **SMALL
+    ),
+    "adversarial own networks": AdversarialAutoencoderManifold(
+        2, critic_sizes=(8,), prior="uniform", critic_loss="hinge", **OWN, **SMALL
+    ),
 }
 MAPS = {
     "t-sne": TSNEManifold(**SHORT_TSNE, **NARROW),

@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 
 from manifoldgen import (
+    AdversarialAutoencoderManifold,
     AutoencoderManifold,
     DistilledManifold,
     ImageAugmenter,
@@ -55,6 +56,9 @@ MAPS = {
 GAN = LatentGAN(hidden_sizes=(4,), max_epochs=1, random_state=0)
 ESTIMATORS = {
     "AutoencoderManifold": MANIFOLD,
+    "AdversarialAutoencoderManifold": AdversarialAutoencoderManifold(
+        critic_sizes=(4,), **TINY
+    ),
     "convolutions": clone(MANIFOLD).set_params(architecture="conv", channels=(2,)),
     **MAPS,
     "LatentGAN": GAN,
@@ -173,7 +177,7 @@ def test_one_row_is_too_few(name):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_one_column_is_enough_or_says_why(name):
     estimator = clone(ESTIMATORS[name])
-    if name in ("AutoencoderManifold", "convolutions"):
+    if name.endswith("AutoencoderManifold") or name == "convolutions":
         with pytest.raises(ValueError, match=r"n_components must be .* 1 and 1, got 2"):
             estimator.fit(X[:, :1])
         estimator.set_params(n_components=1)

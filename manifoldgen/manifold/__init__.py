@@ -1,5 +1,7 @@
 """Manifolds: X -> Z -> X."""
 
+from ._adversarial import AdversarialAutoencoderManifold
+from ._adversarial_program import AdversarialProgram, DataGame, LatentGame
 from ._autoencoder import AutoencoderManifold
 from ._autoencoder_program import AutoencoderProgram
 from ._distilled import DistilledManifold
@@ -8,9 +10,13 @@ from ._tsne import TSNEManifold
 from ._umap import UMAPManifold
 
 __all__ = [
+    "AdversarialAutoencoderManifold",
+    "AdversarialProgram",
     "AutoencoderManifold",
     "AutoencoderProgram",
+    "DataGame",
     "DistilledManifold",
+    "LatentGame",
     "NeighborManifold",
     "TSNEManifold",
     "UMAPManifold",

@@ -23,6 +23,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from manifoldgen import (
+    AdversarialAutoencoderManifold,
     AutoencoderManifold,
     DistilledManifold,
     ImageAugmenter,
@@ -135,6 +136,9 @@ ESTIMATORS = {
         random_state=0,
     ),
     "own networks": own_autoencoder(),
+    "adversarial": AdversarialAutoencoderManifold(
+        critic_sizes=(8,), sharpening_weight=0.1, **TINY
+    ),
     "gan": gan(),
     "conditional gan": gan(conditional=True),
     "flow": LatentFlowMatching(n_steps=2, **TINY),
