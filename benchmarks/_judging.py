@@ -9,7 +9,7 @@ import hashlib
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -227,9 +227,3 @@ def baseline(name: str, run: Run, **parameters: Any) -> list[Line]:
     return [
         decoded(name, manifold, mixture, {"manifold": before, "generator": seconds})
     ]
-
-
-def chosen(names: Iterable[str], only: Iterable[str] | None) -> list[str]:
-    """Return the contestants to run, in their order."""
-    wanted = set(names if only is None else only)
-    return [name for name in names if name in wanted]
