@@ -61,9 +61,9 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         Weight w_r of the reconstruction.
     prior_weight : float, default=0.3
         Weight w_p of the game of codes; with ``loss="bce"``, whose slopes are small,
-        about 0.03 leaves reconstructions as they are.
+        start at a tenth of that, and at a gradient penalty of 0.05.
     sharpening_weight : float, default=0.0
-        Weight w_s of the game of rows; 0.01 is much already.
+        Weight w_s of the game of rows.
     neighbor_weight : float, default=0.0
         Weight w_n of the term of neighbours, `manifoldgen.nn.losses.infonce_loss`.
         It doubles the rows that the encoder sees in a step.
@@ -79,8 +79,8 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         Weight of the penalty on the slopes of both critics: the mean of R1 and R2, or
         with "wgan-gp" that of the slope between two rows, which wants about 10.
     latent_noise : float, default=0.05
-        Standard deviation sigma of the Gaussian noise added to codes in training:
-        more makes decoded draws truer, and reconstructions worse.
+        Standard deviation sigma of the Gaussian noise added to codes in training; much
+        of it makes reconstructions worse.
     architecture : {"mlp", "conv"}, default="mlp"
         Built-in networks: perceptrons of `hidden_sizes`, or before them convolutions of
         `channels` on `image_shape`.
