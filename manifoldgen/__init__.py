@@ -21,6 +21,7 @@ _HOMES = {
     "GenerativeAugmenter": "generation",
     "GenerativePipeline": "pipeline",
     "ImageAugmenter": "imaging",
+    "ImageGAN": "generation",
     "JointGenerator": "generation",
     "LatentArithmeticDisplay": "plotting",
     "LatentFlowMatching": "generation",
@@ -99,6 +100,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .generation import GenerativeAugmenter as GenerativeAugmenter
+    from .generation import ImageGAN as ImageGAN
     from .generation import JointGenerator as JointGenerator
     from .generation import LatentFlowMatching as LatentFlowMatching
     from .generation import LatentGAN as LatentGAN

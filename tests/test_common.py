@@ -16,6 +16,7 @@ from manifoldgen import (
     GenerativeAugmenter,
     GenerativePipeline,
     ImageAugmenter,
+    ImageGAN,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -52,6 +53,7 @@ ESTIMATORS = {
     GenerativeAugmenter: GenerativeAugmenter,
     LatentFlowMatching: lambda: LatentFlowMatching(max_epochs=2),
     LatentGAN: lambda: LatentGAN(max_epochs=2),
+    ImageGAN: lambda: ImageGAN(max_epochs=2),
     LatentMixture: LatentMixture,
     JointGenerator: lambda: JointGenerator(
         AutoencoderManifold(max_epochs=2), LatentGAN(max_epochs=2), fine_tune_epochs=2
@@ -77,6 +79,7 @@ N_CHECKS = {
     GenerativeAugmenter: 42,  # y that is missing is a check of its own
     LatentFlowMatching: 41,
     LatentGAN: 41,
+    ImageGAN: 41,
     LatentMixture: 41,
     JointGenerator: 47,
     LatentNormalizingFlow: 41,

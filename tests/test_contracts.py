@@ -28,6 +28,7 @@ from manifoldgen import (
     GenerativeAugmenter,
     GenerativePipeline,
     ImageAugmenter,
+    ImageGAN,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -136,6 +137,12 @@ GENERATORS = {
     "gan": LatentGAN(hidden_sizes=(16, 16), **SMALL),
     "conditional gan": LatentGAN(hidden_sizes=(16,), conditional=True, **SMALL),
     "hinge gan": LatentGAN(hidden_sizes=(16,), loss="hinge", truncation=2.0, **SMALL),
+    "gan of convolutions": ImageGAN(
+        (1, 8, 8), channels=(4, 6), hidden_sizes=(16,), **SMALL
+    ),
+    "gan of strips": ImageGAN(
+        channels=(4,), loss="hinge", augment=("shift",), truncation=2.0, **SMALL
+    ),
     "flow": LatentFlowMatching(hidden_sizes=(16, 12), n_steps=3, **SMALL),
     "conditional flow": LatentFlowMatching(
         hidden_sizes=(16,), conditional=True, n_steps=2, reflow_epochs=2, **SMALL

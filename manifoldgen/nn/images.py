@@ -55,7 +55,8 @@ class ImageGenerator(nn.Module):
         for layer, size in zip(convolutions, self.sizes[-2::-1], strict=True):
             x = F.leaky_relu(x, _SLOPE)
             x = convolve_upsampled(x, layer.weight, cast(Tensor, layer.bias), size)
-        return torch.tanh(x.flatten(1))
+        # in the digits of the noise, of which bfloat16 has too few near 1
+        return torch.tanh(x.flatten(1).to(z.dtype))
 
 
 def convolve_upsampled(
@@ -261,6 +262,7 @@ class SpectralImageCritic(ImageCritic):
         self, critic: ImageCritic, generator: torch.Generator | None = None
     ) -> None:
         nn.Module.__init__(self)
+        self._plain = [critic]  # in a list, which hides it from the parameters
         self.image_shape = critic.image_shape
         self.convolutions, self.layers = critic.convolutions, critic.layers
         self.labels = critic.labels
@@ -269,6 +271,11 @@ class SpectralImageCritic(ImageCritic):
             self.register_buffer(f"left_{place}", left.to(weight))
         for _ in range(_FIRST_ITERATIONS):
             self.iterate()
+
+    @property
+    def plain(self) -> ImageCritic:
+        """The critic whose layers these are, which uses them as they stand."""
+        return self._plain[0]
 
     def _matrices(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the vector and the matrix, of rows that are outputs, of each layer."""

@@ -27,6 +27,7 @@ from manifoldgen import (
     AutoencoderManifold,
     DistilledManifold,
     ImageAugmenter,
+    ImageGAN,
     JointGenerator,
     LatentFlowMatching,
     LatentGAN,
@@ -140,6 +141,9 @@ ESTIMATORS = {
         critic_sizes=(8,), sharpening_weight=0.1, **TINY
     ),
     "gan": gan(),
+    "image gan": ImageGAN(
+        (1, 8, 8), channels=(4,), conditional=True, loss="hinge", **TINY
+    ),
     "conditional gan": gan(conditional=True),
     "flow": LatentFlowMatching(n_steps=2, **TINY),
     "conditional flow": LatentFlowMatching(
