@@ -44,6 +44,7 @@ _HOMES = {
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
     "UMAPManifold": "manifold",
+    "VAEManifold": "manifold",
     "attribute_direction": "latent",
     "call_last": "pipeline",
     "classifier_two_sample_test": "metrics",
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
     from .manifold import NeighborManifold as NeighborManifold
     from .manifold import TSNEManifold as TSNEManifold
     from .manifold import UMAPManifold as UMAPManifold
+    from .manifold import VAEManifold as VAEManifold
     from .metrics import classifier_two_sample_test as classifier_two_sample_test
     from .metrics import continuity as continuity
     from .metrics import coranking_curve as coranking_curve

@@ -8,6 +8,8 @@ from ._distilled import DistilledManifold
 from ._neighbor import NeighborManifold
 from ._tsne import TSNEManifold
 from ._umap import UMAPManifold
+from ._variational import VAEManifold
+from ._variational_program import VariationalProgram
 
 __all__ = [
     "AdversarialAutoencoderManifold",
@@ -20,4 +22,6 @@ __all__ = [
     "NeighborManifold",
     "TSNEManifold",
     "UMAPManifold",
+    "VAEManifold",
+    "VariationalProgram",
 ]
