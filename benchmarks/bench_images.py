@@ -86,25 +86,32 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     | {
         "n_components": 32,
         "likelihood": "bernoulli",
-        "beta": 0.1,
-        "learning_rate": 8e-3,
+        "beta": 0.05,
+        "learning_rate": 6e-3,
         "max_epochs": 25,
     },
     "LatentFlowMatching": {
         "hidden_sizes": (512, 512, 512),
         "average_decay": 0.9995,
         "validation_fraction": 0.05,
-        "max_epochs": 60,
+        "max_epochs": 35,
         "precision": "bf16",
     },
     "AutoencoderManifold": ADVERSARIAL,
     "AdversarialAutoencoderManifold": ADVERSARIAL,
     "AdversarialAutoencoderManifold, sharpened": ADVERSARIAL
     | {"sharpening_weight": 0.1},
-    "ImageGAN": IMAGES | {"value_range": (0.0, 1.0), "max_epochs": 40},
+    "ImageGAN": IMAGES
+    | {
+        "value_range": (0.0, 1.0),
+        "learning_rate": 4e-3,
+        "gradient_penalty": 1.0,
+        "penalty_interval": 8,
+        "max_epochs": 16,
+    },
 }
-OF_FEW: dict[str, Any] = {"max_epochs": 1000}
-AUGMENT = {"shift": 0.1, "rotate": 10.0, "scale": 0.1}
+OF_FEW: dict[str, Any] = {"max_epochs": 800}
+AUGMENT = {"shift": 0.125}
 Fit = Callable[[str, Run, float], list[Line]]
 
 

@@ -43,15 +43,15 @@ N_CHECKED = 5
 BLOCK = 1024  # images that a decoder sees at once
 SEED_OF_PIXELS = 0
 PARAMETERS: dict[str, Any] = {
-    "n_components": 16,
+    "n_components": 32,
     "architecture": "conv",
     "image_shape": (1, 28, 28),
-    "channels": (32, 64),
+    "channels": (16, 32),
     "hidden_sizes": (256,),
     "likelihood": "bernoulli",
-    "learning_rate": 3e-3,
+    "learning_rate": 4e-3,
     "schedule": "one_cycle",
-    "max_epochs": 40,
+    "max_epochs": 45,
     "patience": None,
     "precision": "bf16",
 }
