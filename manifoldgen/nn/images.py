@@ -16,8 +16,7 @@ _FIRST_ITERATIONS = 15
 class ImageGenerator(nn.Module):
     """Noise to images: a perceptron, upsampling and convolutions, a tanh.
 
-    The layers are those of `ConvDecoder` with leaky ReLUs; `convolve_upsampled` halves
-    the time of a pass through them.
+    The layers are those of `ConvDecoder` with leaky ReLUs.
 
     Parameters
     ----------
@@ -42,64 +41,14 @@ class ImageGenerator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        layers = ConvDecoder(
+        self.layers = ConvDecoder(
             image_shape, n_in, channels, hidden_sizes, "leaky_relu", 0.0, generator
         )
-        self.head, self.convolutions = layers.head, layers.convolutions
-        self.start, self.sizes = layers.start, layers.sizes
 
     def forward(self, z: Tensor) -> Tensor:
         """Map rows of shape (n, n_in) to (n, channels * height * width) in (-1, 1)."""
-        x = _to_images(self.head(z), self.start)
-        convolutions = cast(list[nn.Conv2d], list(self.convolutions))
-        for layer, size in zip(convolutions, self.sizes[-2::-1], strict=True):
-            x = F.leaky_relu(x, _SLOPE)
-            x = convolve_upsampled(x, layer.weight, cast(Tensor, layer.bias), size)
         # in the digits of the noise, of which bfloat16 has too few near 1
-        return torch.tanh(x.flatten(1).to(z.dtype))
-
-
-def convolve_upsampled(
-    x: Tensor, weight: Tensor, bias: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """Double images by repeating pixels, then convolve them with a 3 x 3 kernel.
-
-    Without the large images in between: on pixels that are repeated, the kernel is one
-    of 4 x 4 on those that are not, in a transposed convolution. Its entries are sums
-    of those of `weight`, so nothing is lost, and of nine products four are left.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n, n_in, height, width)
-    weight : Tensor of shape (n_out, n_in, 3, 3)
-    bias : Tensor of shape (n_out,)
-    size : tuple of int
-        Height and width of the output, at most twice those of `x`; odd ones leave out
-        the last row or column.
-
-    Returns
-    -------
-    y : Tensor of shape (n, n_out, *size)
-
-    Examples
-    --------
-    >>> import torch
-    >>> x, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3)
-    >>> convolve_upsampled(x, weight, torch.zeros(1), (4, 4))[0, 0]
-    tensor([[4., 6., 6., 4.],
-            [6., 9., 9., 6.],
-            [6., 9., 9., 6.],
-            [4., 6., 6., 4.]])
-    """
-    height, width = x.shape[2:]
-    if size != (2 * height, 2 * width):
-        repeated = F.interpolate(x, size=size, mode="nearest")
-        return F.conv2d(repeated, weight, bias, padding=1)
-    flipped = weight.transpose(0, 1).flip(2, 3)
-    # each pixel of x is a square of 2 x 2, so the kernel is smeared by such a square
-    smeared = F.pad(flipped, (0, 1)) + F.pad(flipped, (1, 0))
-    kernel = F.pad(smeared, (0, 0, 0, 1)) + F.pad(smeared, (0, 0, 1, 0))
-    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+        return torch.tanh(self.layers(z).to(z.dtype))
 
 
 class ImageCritic(nn.Module):

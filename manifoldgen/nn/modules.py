@@ -337,6 +337,49 @@ class ConvEncoder(nn.Module):
         return self.head(self.dropout(x.flatten(1)))
 
 
+def convolve_upsampled(
+    x: Tensor, weight: Tensor, bias: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Double images by repeating pixels, then convolve them with a 3 x 3 kernel.
+
+    Without the large images in between: on pixels that are repeated, the kernel is one
+    of 4 x 4 on those that are not, in a transposed convolution. Its entries are sums
+    of those of `weight`, so nothing is lost, and of nine products four are left.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, n_in, height, width)
+    weight : Tensor of shape (n_out, n_in, 3, 3)
+    bias : Tensor of shape (n_out,)
+    size : tuple of int
+        Height and width of the output, at most twice those of `x`; odd ones leave out
+        the last row or column.
+
+    Returns
+    -------
+    y : Tensor of shape (n, n_out, *size)
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3)
+    >>> convolve_upsampled(x, weight, torch.zeros(1), (4, 4))[0, 0]
+    tensor([[4., 6., 6., 4.],
+            [6., 9., 9., 6.],
+            [6., 9., 9., 6.],
+            [4., 6., 6., 4.]])
+    """
+    height, width = x.shape[2:]
+    if size != (2 * height, 2 * width):
+        repeated = F.interpolate(x, size=size, mode="nearest")
+        return F.conv2d(repeated, weight, bias, padding=1)
+    flipped = weight.transpose(0, 1).flip(2, 3)
+    # each pixel of x is a square of 2 x 2, so the kernel is smeared by such a square
+    smeared = F.pad(flipped, (0, 1)) + F.pad(flipped, (1, 0))
+    kernel = F.pad(smeared, (0, 0, 0, 1)) + F.pad(smeared, (0, 0, 1, 0))
+    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+
 class ConvDecoder(nn.Module):
     """The way back: a perceptron, then nearest-neighbour upsampling and convolution.
 
@@ -394,8 +437,8 @@ class ConvDecoder(nn.Module):
         """Map rows of shape (n, n_components) to (n, channels * height * width)."""
         activate = _ACTIVATIONS[self.activation]
         x = _channels_last(self.dropout(self.head(z)).reshape(-1, *self.start))
-        for layer, size in zip(
-            self.convolutions, reversed(self.sizes[:-1]), strict=True
-        ):
-            x = layer(F.interpolate(activate(x), size=size, mode="nearest"))
+        convolutions = cast(list[nn.Conv2d], list(self.convolutions))
+        for layer, size in zip(convolutions, self.sizes[-2::-1], strict=True):
+            bias = cast(Tensor, layer.bias)
+            x = convolve_upsampled(activate(x), layer.weight, bias, size)
         return x.flatten(1)
