@@ -107,10 +107,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "learning_rate": 4e-3,
         "gradient_penalty": 1.0,
         "penalty_interval": 8,
-        "max_epochs": 16,
+        "max_epochs": 11,
     },
 }
-OF_FEW: dict[str, Any] = {"max_epochs": 800}
+OF_FEW: dict[str, Any] = {"max_epochs": 600}
 AUGMENT = {"shift": 0.125}
 Fit = Callable[[str, Run, float], list[Line]]
 

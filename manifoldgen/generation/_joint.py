@@ -113,8 +113,9 @@ class JointGenerator(
     critic_learning_rate : float, default=2e-3
         That for the critic.
     schedule : str, default="cosine"
-        Course of the learning rates over `fine_tune_epochs`: "constant", "cosine", "linear",
-        "one_cycle", or "plateau", which halves it where the loss no longer falls.
+        Course of the learning rates over `fine_tune_epochs`: "constant", "cosine",
+        "linear", "one_cycle", or "plateau", which halves it where the loss no longer
+        falls.
     batch_size : int, default=64
         Rows in a step; fewer where there are fewer.
     validation_fraction : float, default=0.1

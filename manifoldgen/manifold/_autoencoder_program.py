@@ -107,7 +107,7 @@ class AutoencoderProgram(Program):
     @torch.no_grad()
     def _penalize_decoder(self) -> Tensor:
         """Return the penalty of the decoder, its slope added to the gradients."""
-        weights = [
+        weights: list[Tensor] = [
             w for w in self.decoder.parameters() if w.ndim > 1 and w.requires_grad
         ]
         slopes = [cast(Tensor, w.grad) for w in weights]

@@ -65,9 +65,7 @@ def near_copy_share(
     return float(np.mean(near_copies(index.query(generated, 1), to_other)))
 
 
-def near_copies(
-    nearest: Neighbors, to_other: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def near_copies(nearest: Neighbors, to_other: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows are no farther from a training row than its like is.
 
     Parameters
