@@ -27,6 +27,7 @@ from manifoldgen import (
     NeighborManifold,
     TSNEManifold,
     UMAPManifold,
+    VAEManifold,
 )
 
 pytestmark = pytest.mark.filterwarnings(
@@ -49,6 +50,7 @@ ESTIMATORS = {
     TSNEManifold: lambda: TSNEManifold(
         early_exaggeration_iter=5, n_iter=5, max_epochs=2
     ),
+    VAEManifold: lambda: VAEManifold(max_epochs=2),
     UMAPManifold: lambda: UMAPManifold(n_epochs=5, max_epochs=2),
     GenerativeAugmenter: GenerativeAugmenter,
     LatentFlowMatching: lambda: LatentFlowMatching(max_epochs=2),
@@ -76,6 +78,7 @@ N_CHECKS = {
     NeighborManifold: 47,
     TSNEManifold: 47,
     UMAPManifold: 47,
+    VAEManifold: 47,
     GenerativeAugmenter: 42,  # y that is missing is a check of its own
     LatentFlowMatching: 41,
     LatentGAN: 41,

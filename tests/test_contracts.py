@@ -39,6 +39,7 @@ from manifoldgen import (
     NeighborManifold,
     TSNEManifold,
     UMAPManifold,
+    VAEManifold,
 )
 from manifoldgen.exceptions import DeviceWarning
 
@@ -101,6 +102,15 @@ AUTOENCODERS = {
         2, hidden_sizes=(16,), noise=0.1, dropout=0.2, **SMALL
     ),
     "own networks": AutoencoderManifold(2, **OWN, **SMALL),
+    "variational": VAEManifold(3, **NARROW),
+    "variational convolutions": VAEManifold(
+        2,
+        conditional=True,
+        kl_warmup_epochs=2,
+        average_decay=0.9,
+        **CONV,
+        **SMALL,
+    ),
     "adversarial": AdversarialAutoencoderManifold(
         3, critic_sizes=(16,), neighbor_weight=0.1, **NARROW
     ),
@@ -155,6 +165,8 @@ GENERATORS = {
         n_transforms=2, n_bins=3, hidden_sizes=(16,), conditional=True, **SMALL
     ),
 }
+# manifolds with a density, which draw from it
+GENERATORS |= {k: it for k, it in AUTOENCODERS.items() if k.startswith("variational")}
 FEW = AutoencoderManifold(3, hidden_sizes=(16,), **SMALL)
 JOINT = {"fine_tune_epochs": 2, "critic_sizes": (16,), "random_state": 0}
 GENERATORS |= {
@@ -640,7 +652,7 @@ def test_odd_data_give_finite_answers(name, data):
 UNLABELLED = [
     name
     for name, manifold in MANIFOLDS.items()
-    if not manifold.get_params().get("supervised")
+    if not any(manifold.get_params().get(k) for k in ("supervised", "conditional"))
 ]
 
 

@@ -34,6 +34,7 @@ from manifoldgen import (
     NeighborManifold,
     TSNEManifold,
     UMAPManifold,
+    VAEManifold,
     make_generative_pipeline,
 )
 from manifoldgen.manifold._parametric_program import ParametricProgram
@@ -60,6 +61,7 @@ ESTIMATORS = {
     "AdversarialAutoencoderManifold": AdversarialAutoencoderManifold(
         critic_sizes=(4,), **TINY
     ),
+    "VAEManifold": VAEManifold(**TINY),
     "convolutions": clone(MANIFOLD).set_params(architecture="conv", channels=(2,)),
     **MAPS,
     "LatentGAN": GAN,
@@ -180,7 +182,7 @@ def test_one_row_is_too_few(name):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_one_column_is_enough_or_says_why(name):
     estimator = clone(ESTIMATORS[name])
-    if name.endswith("AutoencoderManifold") or name == "convolutions":
+    if name.endswith(("AutoencoderManifold", "VAEManifold", "convolutions")):
         with pytest.raises(ValueError, match=r"n_components must be .* 1 and 1, got 2"):
             estimator.fit(X[:, :1])
         estimator.set_params(n_components=1)

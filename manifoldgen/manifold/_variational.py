@@ -220,6 +220,7 @@ class VAEManifold(ConditionalMixin, SamplerMixin, AutoencodingManifold):
     prior_: NormalPrior
     likelihood_: nn.Module
     noise_variance_: float
+    _class_counts: NDArray[np.int64]
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ from manifoldgen import (
     NeighborManifold,
     TSNEManifold,
     UMAPManifold,
+    VAEManifold,
     load,
     make_generative_pipeline,
     save,
@@ -137,6 +138,8 @@ ESTIMATORS = {
         random_state=0,
     ),
     "own networks": own_autoencoder(),
+    "variational": VAEManifold(3, average_decay=0.9, **TINY),
+    "conditional variational": VAEManifold(conditional=True, **TINY),
     "adversarial": AdversarialAutoencoderManifold(
         critic_sizes=(8,), sharpening_weight=0.1, **TINY
     ),
