@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -24,7 +25,9 @@ from manifoldgen import (
     GenerativeAugmenter,
     LatentGAN,
     LatentMixture,
+    load,
     make_generative_pipeline,
+    save,
 )
 from manifoldgen.generation._acceptance import by_distance
 from manifoldgen.generation._borrowed import BorrowedKernels
@@ -334,3 +337,139 @@ def test_a_network_draws_by_label():
     X_all, y_all = augmenter.fit_resample(X, Y)
     assert Counter(y_all) == dict.fromkeys(np.unique(Y), 50)
     assert np.isfinite(X_all).all()
+
+
+# ----------------------------------------------------------------- images that move
+
+DIGITS, LABELS = load_digits(return_X_y=True)
+FEW = np.r_[np.flatnonzero(LABELS == 3)[:40], np.flatnonzero(LABELS == 8)[:3]]
+IMAGES, TWO = DIGITS[FEW], LABELS[FEW]
+
+
+def moving(**parameters):
+    parameters = {"smoothing": 0.0, "filter": None, "random_state": 0} | parameters
+    return GenerativeAugmenter(**({"image_shape": (1, 8, 8)} | parameters))
+
+
+def shifted_by_one(image):
+    """Return all shifts by up to a pixel, border pixels replicated."""
+    around = np.pad(image.reshape(8, 8), 1, mode="edge")
+    return {
+        tuple(around[i : i + 8, j : j + 8].ravel()) for i in range(3) for j in range(3)
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_copies_that_are_shifted_are_shifts_of_their_class(dtype):
+    augmenter = moving(augment={"shift": 0.125})
+    X_all, y_all = augmenter.fit_resample(IMAGES.astype(dtype), TWO)
+    assert X_all.dtype == dtype
+    assert_array_equal(X_all[: len(IMAGES)], IMAGES)
+    new = {tuple(row) for row in X_all[len(IMAGES) :]}
+    possible = set.union(*map(shifted_by_one, IMAGES[TWO == 8]))
+    assert new <= possible
+    # 37 draws of 27 shifts of 3 images: equal rows are not changed alike
+    assert len(new) > 10
+    assert Counter(y_all) == {3: 40, 8: 40}
+
+
+def test_moved_images_stay_in_the_range_of_the_data_and_near_their_class():
+    moves = {"rotate": 10.0, "noise": 0.02}
+    images = IMAGES.reshape(-1, 1, 8, 8) - 20.0
+    augmenter = moving(
+        augment=moves,
+        image_shape=None,
+        sampling_strategy=lambda y: dict.fromkeys(np.unique(y).tolist(), 300),
+    )
+    X_all, y_all = augmenter.fit_resample(images, TWO)
+    new, classes = X_all[len(images) :], y_all[len(images) :]
+    assert X_all.shape == (600, 1, 8, 8)
+    assert new.min() == -20.0
+    assert new.max() == images.max()
+    assert len(np.unique(new.reshape(len(new), -1), axis=0)) == len(new)
+    for label, n_new in ((3, 260), (8, 297)):
+        assert (classes == label).sum() == n_new
+        centre = images[TWO == label].mean(axis=0)
+        other = images[label != TWO].mean(axis=0)
+        mean = new[classes == label].mean(axis=0)
+        assert np.linalg.norm(mean - centre) < 0.5 * np.linalg.norm(mean - other)
+
+
+def test_nothing_moves_by_a_strength_of_0_and_rows_that_pass_are_judged_before():
+    still = moving(augment={"rotate": 0.0}).fit_resample(IMAGES, TWO)[0]
+    assert_array_equal(still, moving(augment=None).fit_resample(IMAGES, TWO)[0])
+    # a wild change is no reason to reject a row
+    one = moving(filter="mahalanobis", smoothing=0.3, augment={"rotate": 180.0})
+    one.fit_resample(IMAGES, TWO)
+    other = clone(one).set_params(augment=None)
+    other.fit_resample(IMAGES, TWO)
+    assert one.acceptance_ == other.acceptance_
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "match"),
+    [
+        ({"augment": ["bend"]}, ValueError, "augment must name operations"),
+        ({"augment": "flip"}, TypeError, "augment must be None, a sequence"),
+        ({"augment": {"rotate": 200}}, ValueError, r"augment\['rotate'\] must be"),
+        ({"augment": ["flip"], "image_shape": None}, ValueError, "2 by 2 pixels"),
+        ({"image_shape": (1, 7, 8)}, ValueError, "image_shape must be .* got"),
+        ({"image_shape": 64}, (TypeError, ValueError), "image_shape must be"),
+    ],
+)
+def test_images_that_cannot_move(parameters, error, match):
+    augmenter = moving(**parameters)
+    before = dict(vars(augmenter))
+    with pytest.raises(error, match=match):
+        augmenter.fit_resample(IMAGES, TWO)
+    assert vars(augmenter) == before
+
+
+def test_channels_last_do_not_move():
+    colours = np.zeros((4, 8, 8, 3))
+    with pytest.raises(ValueError, match="channels last"):
+        moving(augment=["flip"], image_shape=None).fit_resample(colours, [0, 0, 0, 1])
+
+
+# ------------------------------------------------------------------- bad rows, files
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "match"),
+    [
+        (np.where(X > 7.0, np.nan, X), ValueError, "NaN"),
+        (np.where(X > 7.0, np.inf, X), ValueError, "infinity"),
+        (X + 1j, ValueError, "[Cc]omplex"),
+        (X.astype(str).astype(object) + "x", ValueError, "could not convert"),
+        (csr_array(X), (TypeError, ValueError), "[Ss]parse"),
+        (X[:0], ValueError, "0 sample"),
+        (X[:, 0], ValueError, "1D array"),
+        (None, ValueError, "Expected 2D array"),
+    ],
+)
+def test_bad_rows(rows, error, match):
+    augmenter = GenerativeAugmenter(random_state=0)
+    before = dict(vars(augmenter))
+    with pytest.raises(error, match=match):
+        augmenter.fit_resample(rows, Y)
+    assert vars(augmenter) == before
+
+
+@pytest.mark.parametrize("name", ["kernels", "conditional", "one a class"])
+def test_a_file_holds_what_was_fitted(name, tmp_path):
+    augmenter = GenerativeAugmenter(
+        GENERATORS[name], sampling_strategy={"versicolor": 30}, random_state=0
+    )
+    X_all, y_all = augmenter.fit_resample(X, Y)
+    save(augmenter, tmp_path / "augmenter.safetensors")
+    again = load(tmp_path / "augmenter.safetensors")
+    for attribute in ("sampling_strategy_", "n_new_", "acceptance_", "n_filled_"):
+        assert getattr(again, attribute) == getattr(augmenter, attribute)
+    if name == "one a class":
+        assert_array_equal(
+            again.generator_["versicolor"].means_,
+            augmenter.generator_["versicolor"].means_,
+        )
+    X_again, y_again = again.fit_resample(X, Y)
+    assert_array_equal(X_again, X_all)
+    assert_array_equal(y_again, y_all)
