@@ -41,6 +41,7 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_generators.py
 	$(BIN)/python benchmarks/bench_generators_table.py
 	$(BIN)/python benchmarks/bench_augmentation.py
+	$(BIN)/python benchmarks/bench_imbalance.py
 	$(BIN)/python benchmarks/bench_images.py
 	$(BIN)/python benchmarks/bench_likelihood.py
 	$(BIN)/python benchmarks/bench_cifar.py
