@@ -80,7 +80,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "n_components": 16,
         "likelihood": "bernoulli",
         "learning_rate": 4e-3,
-        "max_epochs": 40,
+        "max_epochs": 25,
     },
     "VAEManifold + LatentFlowMatching": CODES
     | {
@@ -144,14 +144,33 @@ def alone(name: str, run: Run, seconds: float, kind: str = "") -> list[Line]:
 
 
 def with_flow(name: str, run: Run, seconds: float) -> list[Line]:
-    """Fit a variational autoencoder, and a flow on its whitened posterior means."""
+    """Fit a variational autoencoder, and flows on its whitened posterior means.
+
+    Once without labels and once with them; each has the seconds that are left.
+    """
     model = new("VAEManifold", run, (1 - FLOW_SHARE) * seconds, **PARAMETERS[name])
     _, before = timed(model.fit, run.X)
-    left = max(seconds - before, 1.0)
-    flow = new("LatentFlowMatching", run, left, **PARAMETERS["LatentFlowMatching"])
-    whitened = make_generative_pipeline(PCA(whiten=True, random_state=run.seed), flow)
-    _, spent = timed(whitened.fit, model.transform(run.X))
-    return [decoded(name, model, whitened, {"manifold": before, "generator": spent})]
+    codes, lines = model.transform(run.X), []
+    for conditional in (False, True):
+        flow = new(
+            "LatentFlowMatching",
+            run,
+            max(seconds - before, 1.0),
+            conditional=conditional,
+            **PARAMETERS["LatentFlowMatching"],
+        )
+        pca = PCA(whiten=True, random_state=run.seed)
+        whitened = make_generative_pipeline(pca, flow)
+        _, spent = timed(whitened.fit, codes, run.y if conditional else None)
+        line = decoded(
+            f"{name}, conditional" if conditional else name,
+            model,
+            whitened,
+            {"manifold": before, "generator": spent},
+            conditional,
+        )
+        lines.append(line)
+    return lines
 
 
 def with_gaussian(name: str, run: Run, seconds: float) -> list[Line]:
