@@ -87,7 +87,7 @@ class ImageGAN(EnergyScoreMixin, BaseGenerator):
     augment : dict of str to float, sequence of str or None, default=None
         Random changes of all images that D sees, real or generated, through which G
         learns as well, so that samples do not show them [7]_: names of
-        `manifoldgen.nn.augment.STRENGTHS`, with strengths of your own in a dict. For
+        `manifoldgen.nn.AUGMENTATIONS`, with strengths of your own in a dict. For
         few images, of which D would else know each.
     value_range : tuple of float, default=None
         (low, high) of the pixels, to which samples are clipped. None is (0, 255) for
