@@ -57,7 +57,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     | {
         "n_components": 96,
         "noise": 0.1,
-        "max_epochs": 40,
+        "max_epochs": 12,
         "validation_fraction": 0.0,
         "whiten": True,
     },
@@ -65,14 +65,22 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "hidden_sizes": (512, 512, 512),
         "average_decay": 0.9995,
         "validation_fraction": 0.05,
-        "max_epochs": 150,
+        "max_epochs": 80,
         "precision": "bf16",
     },
     "LatentMixture": {"n_components": 50},
-    "VAEManifold": CODES | {"n_components": 64, "max_epochs": 80},
+    "VAEManifold": CODES | {"n_components": 64, "max_epochs": 15},
     "AdversarialAutoencoderManifold": CODES
     | {"n_components": 64, "sharpening_weight": 0.1, "max_epochs": 60},
-    "ImageGAN": IMAGES | {"value_range": (0.0, 1.0), "max_epochs": 150},
+    "ImageGAN": IMAGES
+    | {
+        "value_range": (0.0, 1.0),
+        "channels": (32, 64),
+        "hidden_sizes": (256,),
+        "gradient_penalty": 1.0,
+        "penalty_interval": 8,
+        "max_epochs": 20,
+    },
 }
 AUGMENT = {"flip": 0.5, "shift": 0.125}
 
