@@ -111,7 +111,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "max_epochs": 11,
     },
 }
-OF_FEW: dict[str, Any] = {"max_epochs": 600}
+OF_FEW: dict[str, Any] = {"max_epochs": 550, "validation_fraction": 0.0}
 AUGMENT = {"shift": 0.125}
 Fit = Callable[[str, Run, float], list[Line]]
 

@@ -242,7 +242,7 @@ class BaseTorchEstimator(RowsMixin, BaseEstimator):
         Without a `sampler` every row comes once an epoch; `spent` seconds of `max_time`
         are over.
         """
-        least = 2 if program.foreign else 1
+        least = max(program.least_rows, 2 if program.foreign else 1)
         left = None if self.max_time is None else max(self.max_time - spent, 1e-3)
         outcome = run(
             program,

@@ -103,7 +103,8 @@ class ImageGAN(EnergyScoreMixin, BaseGenerator):
     schedule : {"constant", "cosine", "linear", "one_cycle"}, default="cosine"
         Course of the learning rate over `max_epochs`.
     batch_size : int, default=64
-        Images in a step; fewer where there are fewer.
+        Images in a step; fewer where there are fewer. Under half as many that are left
+        over in an epoch join the step before.
     max_epochs : int or None, default=None
         Passes through the data, at most. None is as many as make 4 steps for each
         image, but 2,000 steps at least and 20,000 at most, and 20 epochs at least.
@@ -456,6 +457,7 @@ class ImageGAN(EnergyScoreMixin, BaseGenerator):
             operations=check_augment(self.augment),
             # labels that differ are as far apart as images are
             label_weight=float(np.linalg.norm(self.scale_)) / (high - low or 1.0),
+            least_rows=max(1, self.batch_size // 2),
             half=self.precision == "bf16",
         )
 

@@ -62,6 +62,9 @@ class ImageGANProgram(Program):
         Random changes of what the critic sees, for `manifoldgen.nn.augment.augment`.
     label_weight : float
         What one-hot labels are multiplied by in the probe, beside pixels in [0, 1].
+    least_rows : int
+        Rows of a batch, at least. The few that may be left over at the end of an epoch
+        would move both networks as far as a whole batch does.
     half : bool
         Let the networks, but not the penalties, compute in bfloat16.
     """
@@ -83,9 +86,11 @@ class ImageGANProgram(Program):
         to_units: Callable[[Tensor], Tensor],
         operations: dict[str, float],
         label_weight: float,
+        least_rows: int = 1,
         half: bool = False,
     ) -> None:
         super().__init__()
+        self.least_rows = least_rows
         self.generator, self.average, self.critic = generator, average, critic
         self.game, self.n_noise = game, n_noise
         self.gradient_penalty = gradient_penalty

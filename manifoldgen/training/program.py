@@ -22,6 +22,8 @@ class Program(ABC):
         All networks, trained or averaged.
     optimizers : dict of str to torch.optim.Optimizer
     averages : dict of str to RunningAverage
+    least_rows : int
+        Rows of a batch, at least: a smaller one joins that before it.
     foreign : bool
         Whether code that is not ours runs in `step` or `validate`; the engine then
         shields the global random generators.
@@ -31,6 +33,7 @@ class Program(ABC):
         self.modules: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, RunningAverage] = {}
+        self.least_rows = 1
         self.foreign = False
 
     @abstractmethod

@@ -156,7 +156,7 @@ def test_the_penalty_of_each_game_by_autograd(game):
 
 def test_the_generator_moves_after_so_many_steps_of_the_critic():
     program, data = program_of(n_critic_steps=3)
-    weight = program.generator.head.linears[0].weight
+    weight = program.generator.layers.head.linears[0].weight
     moved = []
     for _ in range(7):
         before = weight.detach().clone()
@@ -363,3 +363,19 @@ def test_samples_of_digits_are_nearer_than_gaussian_pixels():
     bound = energy_distance(held_out, gaussian)
     found = energy_distance(held_out, gan.sample(1000, random_state=0).reshape(-1, 64))
     assert found < 0.7 * bound
+
+
+def test_a_few_images_left_over_make_no_step_of_their_own(monkeypatch):
+    seen, step = [], ImageGANProgram.step
+
+    def recorded(self, batch, generator):
+        seen.append(len(batch[0]))
+        return step(self, batch, generator)
+
+    monkeypatch.setattr(ImageGANProgram, "step", recorded)
+    gan = ImageGAN(channels=(4,), batch_size=16, validation_fraction=0.0, max_epochs=1)
+    gan.fit(IMAGES[:37])
+    assert seen == [16, 21]
+    seen.clear()
+    gan.fit(IMAGES[:40])
+    assert seen == [16, 16, 8]
