@@ -176,8 +176,7 @@ def report(file: str, found: dict[str, Any], tune: bool) -> None:
         f"{n:,} samples beside as many {'tuning' if tune else 'test'} images, in the "
         f"features of {len(SEEDS)} classifiers, which name "
         f"{middle(gathered(runs, REAL, 'accuracy'), 4) or 'most'} of them right; "
-        f"seeds {', '.join(runs)}; {found['seconds']:g} seconds of each model on "
-        f"{found['versions']['threads']} threads. Medians, with the range over seeds "
+        f"seeds {', '.join(runs)}; {found['versions']['threads']} threads. Medians, with the range over seeds "
         f"and classifiers. R: Fréchet distance over that of {BASELINE}.",
         "",
         as_table(runs, [*CONTESTANTS, *OF_OTHER_WIDTHS], YARDSTICK, n),
