@@ -176,8 +176,8 @@ def report(file: str, found: dict[str, Any], tune: bool) -> None:
         f"{n:,} samples beside as many {'tuning' if tune else 'test'} images, in the "
         f"features of {len(SEEDS)} classifiers, which name "
         f"{middle(gathered(runs, REAL, 'accuracy'), 4) or 'most'} of them right; "
-        f"seeds {', '.join(runs)}; {found['versions']['threads']} threads. Medians, with the range over seeds "
-        f"and classifiers. R: Fréchet distance over that of {BASELINE}.",
+        f"seeds {', '.join(runs)}; {found['versions']['threads']} threads. "
+        f"Medians, with the range over seeds and classifiers. R: Fréchet distance over that of {BASELINE}.",
         "",
         as_table(runs, [*CONTESTANTS, *OF_OTHER_WIDTHS], YARDSTICK, n),
     ]
@@ -213,7 +213,7 @@ def main() -> None:
                     for line in lines
                 }
             print(f"seed {seed}, {found}", flush=True)
-            merge(file, {"runs": {str(seed): found}, "seconds": seconds})
+            merge(file, {"runs": {str(seed): found}})
     report(file, load(file), options.tune)
 
 
