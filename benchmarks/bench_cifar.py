@@ -177,7 +177,8 @@ def report(file: str, found: dict[str, Any], tune: bool) -> None:
         f"features of {len(SEEDS)} classifiers, which name "
         f"{middle(gathered(runs, REAL, 'accuracy'), 4) or 'most'} of them right; "
         f"seeds {', '.join(runs)}; {found['versions']['threads']} threads. "
-        f"Medians, with the range over seeds and classifiers. R: Fréchet distance over that of {BASELINE}.",
+        "Medians, with the range over seeds and classifiers. R: Fréchet distance over "
+        f"that of {BASELINE}.",
         "",
         as_table(runs, [*CONTESTANTS, *OF_OTHER_WIDTHS], YARDSTICK, n),
     ]
