@@ -150,7 +150,7 @@ class MemorisationReportDisplay:
             ax = self.axes_["pairs"]
             self.pairs.plot(ax, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
             # the names of its columns are wider than the tiles of small images
-            ax.set_xticks(ax.get_xticks(), ["generated", "nearest training rows"])
+            ax.set_xticks(ax.get_xticks(), ["generated", "nearest\ntraining rows"])
         self._plot_distances(self.axes_["distances"], hist_kwargs)
         return self
 

@@ -204,6 +204,16 @@ def test_the_report_as_text_and_data(tmp_path):
     assert MemorisationReport(**again) == report
 
 
+def test_names_above_small_tiles_keep_apart():
+    rng = np.random.default_rng(0)
+    drawn, train = rng.random((2, 40, 64))
+    display = memorisation_report(drawn, train).plot(image_shape=(8, 8))
+    display.figure_.canvas.draw()
+    names = display.axes_["pairs"].get_xticklabels()
+    left, right = (it.get_window_extent() for it in names)
+    assert right.x0 - left.x1 > 10.0  # pixels: the height of a letter
+
+
 def test_the_picture_shows_pairs_and_distances():
     rng = np.random.default_rng(0)
     train, test, drawn = rng.integers(0, 256, (3, 40, 3, 4, 4), dtype=np.uint8)
