@@ -224,7 +224,7 @@ CONTESTANTS: dict[str, Fit] = {
         alone, kind="AdversarialAutoencoderManifold"
     ),
     GAN: gan,
-    "ImageGAN, conditional": partial(gan, conditional=True, max_epochs=24),
+    "ImageGAN, conditional": partial(gan, conditional=True),
     "ImageGAN, 1,000 images": partial(gan, n=FEW, **OF_FEW),
     "ImageGAN, 1,000 images, augmented": partial(gan, n=FEW, augment=AUGMENT, **OF_FEW),
 }
