@@ -56,7 +56,7 @@ def rows_to_make(strategy: Any, y: NDArray[Any]) -> dict[Any, int]:
         return _by_counts(strategy, present)
     if isinstance(strategy, Real) and not isinstance(strategy, (bool, np.bool_)):
         return _by_ratio(float(strategy), present)
-    if isinstance(strategy, Callable):  # type: ignore[arg-type]
+    if callable(strategy):
         wanted = strategy(y)
         if not isinstance(wanted, Mapping):
             raise TypeError(
