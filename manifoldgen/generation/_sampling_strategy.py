@@ -1,6 +1,6 @@
 """How many rows each class is to gain, in the words of imbalanced-learn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
