@@ -50,7 +50,8 @@ class ImageGAN(EnergyScoreMixin, BaseGenerator):
     measured after each epoch, and training keeps the last generator within one
     standard error of the lowest. It draws an image in one pass and its images are
     sharp; a `LatentFlowMatching` on the codes of an `AutoencoderManifold` trains more
-    calmly and has an encoder too. Under a thousand images need `augment`.
+    calmly and has an encoder too. Of a thousand images or fewer the critic learns each
+    by heart, which `augment` slows.
 
     Parameters
     ----------
