@@ -63,7 +63,9 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         Weight w_p of the game of codes; with ``loss="bce"``, whose slopes are small,
         start at a tenth of that, and at a gradient penalty of 0.05.
     sharpening_weight : float, default=0.0
-        Weight w_s of the game of rows.
+        Weight w_s of the game of rows. It costs seconds and reconstruction, and may not
+        pay: at 0.1 the squared error on MNIST rose by a half, and samples came no
+        nearer to the data.
     neighbor_weight : float, default=0.0
         Weight w_n of the term of neighbours, `manifoldgen.nn.losses.infonce_loss`.
         It doubles the rows that the encoder sees in a step.
