@@ -243,7 +243,7 @@ class BaseTorchEstimator(RowsMixin, BaseEstimator):
         are over.
         """
         least = max(program.least_rows, 2 if program.foreign else 1)
-        left = None if self.max_time is None else max(self.max_time - spent, 1e-3)
+        left = None if self.max_time is None else max(self.max_time - spent, 0.0)
         outcome = run(
             program,
             tensors,
