@@ -27,6 +27,7 @@ from ._autoencoding import AutoencodingManifold
 
 _PRIORS = ("normal", "uniform")
 _PROBE_ROWS = 2048
+_PENALTY_INTERVAL = 4  # steps of the critic of rows from one penalty to the next
 _ALMOST_ALL = 0.95  # of the pairs, which a critic that has won tells apart
 
 
@@ -37,13 +38,13 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
     from draws of a prior p, and E learns against it [1]_. `sample` decodes such draws.
     E and D descend
 
-    .. math:: w_r\,\ell(D(z), x) + w_p\,L_G(C(z), C(p)) + w_s\,L_G(C'(D(z)), C'(x))
+    .. math:: w_r\,\ell(D(z), x) + w_p\,L_G(C(z), C(p)) + w_s\,L_G(C'(D(p)), C'(x))
               + w_n\,L_N(z, z'), \quad z = E(x) + \sigma\varepsilon
 
     with the losses :math:`L_G` of the game `critic_loss`. With w_s > 0 a second critic
-    C' compares rows with reconstructions and decoded draws of the prior, which
-    sharpens what the decoder returns [2]_; with w_n > 0 codes of neighbours in the
-    data are kept together. Each weight of 0 leaves its term, and its network, out.
+    C' compares rows with decoded draws of the prior, which sharpens what `sample`
+    returns [2]_; with w_n > 0 codes of neighbours in the data are kept together. Each
+    weight of 0 leaves its term, and its network, out.
 
     Losses of games do not say how far training is: `validation_prior_distance` does,
     the energy distance of held-out codes to the prior. Training keeps the weights for
@@ -78,8 +79,11 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
             default="relativistic"
         The game of both critics, see `manifoldgen.nn.games`.
     gradient_penalty : float, default=0.3
-        Weight of the penalty on the slopes of both critics: the mean of R1 and R2, or
-        with "wgan-gp" that of the slope between two rows, which wants about 10.
+        Weight of the penalty on the slopes of the critic of codes: the mean of R1 and
+        R2, or with "wgan-gp" that of the slope between two rows, which wants about 10.
+    sharpening_penalty : float, default=0.3
+        The same of the critic of rows. It is taken every fourth step, and counts four
+        times there.
     latent_noise : float, default=0.05
         Standard deviation sigma of the Gaussian noise added to codes in training; much
         of it makes reconstructions worse.
@@ -204,7 +208,8 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
        penalties on slopes.
     .. [2] A. Larsen, S. Sonderby, H. Larochelle, O. Winther, "Autoencoding beyond
        pixels using a learned similarity metric", ICML 2016, arXiv:1512.09300. We keep
-       the loss of pixels, and take none of features.
+       the loss of pixels, take none of features, and show the critic no
+       reconstructions, which the loss of pixels looks after.
 
     Examples
     --------
@@ -234,6 +239,7 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         critic_sizes: Sequence[int] = (256, 256),
         critic_loss: str = "relativistic",
         gradient_penalty: float = 0.3,
+        sharpening_penalty: float = 0.3,
         latent_noise: float = 0.05,
         architecture: Literal["mlp", "conv"] = "mlp",
         hidden_sizes: Sequence[int] = (128, 64),
@@ -274,6 +280,7 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         self.critic_sizes = critic_sizes
         self.critic_loss = critic_loss
         self.gradient_penalty = gradient_penalty
+        self.sharpening_penalty = sharpening_penalty
         self.latent_noise = latent_noise
         self.architecture = architecture
         self.hidden_sizes = hidden_sizes
@@ -345,6 +352,7 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
             "sharpening_weight",
             "neighbor_weight",
             "gradient_penalty",
+            "sharpening_penalty",
             "latent_noise",
         ):
             check_real(name, getattr(self, name), 0.0)
@@ -397,11 +405,18 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
         if self.prior_weight:
             critic = networks["critic_"]
             assert isinstance(critic, Critic)
-            latent_game = LatentGame(critic, *self._game(critic))
+            latent_game = LatentGame(critic, *self._game(critic), self.gradient_penalty)
         if self.sharpening_weight:
             critic = networks["data_critic_"]
             squash = torch.sigmoid if self.loss == "bce" else _as_it_is
-            data_game = DataGame(critic, *self._game(critic), squash)
+            data_game = DataGame(
+                critic,
+                *self._game(critic),
+                self.sharpening_penalty,
+                squash=squash,
+                penalty_interval=_PENALTY_INTERVAL,
+                half=self.precision == "bf16",
+            )
         return AdversarialProgram(
             encoder,
             decoder,
@@ -424,12 +439,12 @@ class AdversarialAutoencoderManifold(SamplerMixin, AutoencodingManifold):
             foreign=self._is_foreign,
         )
 
-    def _game(self, critic: nn.Module) -> tuple[torch.optim.Optimizer, str, float]:
-        """Return the optimizer of a critic, the game and the weight of its penalty."""
+    def _game(self, critic: nn.Module) -> tuple[torch.optim.Optimizer, str]:
+        """Return the optimizer of a critic, and the game."""
         optimizer = optimizer_of(
             "adam", critic.parameters(), self.learning_rate, betas=(0.0, 0.99)
         )
-        return optimizer, self.critic_loss, self.gradient_penalty
+        return optimizer, self.critic_loss
 
     def _edges(self, rows: Tensor, rng: np.random.RandomState) -> Sampler | None:
         """Return a sampler of rows and their neighbours, None where none are needed."""

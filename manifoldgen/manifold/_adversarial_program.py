@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from ..nn import Critic, CriticPass, critic_forward
 from ..nn.critic_steps import Slopes, update_critic
 from ..nn.games import (
+    between,
     critic_loss,
+    excess_slope,
     generator_loss,
+    input_gradient,
     interpolation_penalty,
-    zero_centred_penalty,
+    squared_slope,
 )
 from ..nn.losses import energy_distance
 from ..training import Batch
@@ -107,16 +110,22 @@ class LatentGame:
 
 
 class DataGame:
-    """Decoded rows against real ones, told apart by any critic.
+    """Decoded draws of the prior against real rows, told apart by any critic.
 
     Parameters
     ----------
     critic : torch.nn.Module
-        Maps rows of shape (n, n_features) to values of shape (n,).
+        Maps rows of shape (n, n_features) to values of shape (n,). Its method
+        `input_gradient`, where it has one, gives the slopes that are penalised, which
+        is cheaper than differentiating twice.
     optimizer, game, gradient_penalty
         As of `LatentGame`.
+    penalty_interval : int
+        The penalty is taken every so many steps, and counts as much more.
     squash : callable
         What makes rows of the output of the decoder.
+    half : bool
+        Let the critic, but not the penalty, compute in bfloat16.
     """
 
     def __init__(
@@ -125,41 +134,60 @@ class DataGame:
         optimizer: torch.optim.Optimizer,
         game: str,
         gradient_penalty: float,
+        *,
         squash: Callable[[Tensor], Tensor],
+        penalty_interval: int = 1,
+        half: bool = False,
     ) -> None:
         self.critic, self.optimizer = critic, optimizer
         self.game, self.gradient_penalty = game, gradient_penalty
-        self.squash = squash
+        self.penalty_interval = penalty_interval
+        self.squash, self.half = squash, half
+        self.n_steps = 0
 
     def update(
         self, real: Tensor, output: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Take a step of the critic on real rows and as many of the decoder's."""
         fake = self.squash(output).detach()
-        better, worse = self.critic(real), self.critic(fake)
-        if self.game == "wgan-gp":
-            penalty = interpolation_penalty(self.critic, real, fake, generator)
-        else:
-            penalty = 0.5 * (
-                zero_centred_penalty(self.critic, real)
-                + zero_centred_penalty(self.critic, fake)
-            )
-        loss = critic_loss(self.game, better, worse) + self.gradient_penalty * penalty
+        better, worse = self._values(torch.cat([real, fake])).chunk(2)
+        loss = critic_loss(self.game, better, worse)
+        if self.gradient_penalty and self.n_steps % self.penalty_interval == 0:
+            penalty = self._penalty(real, fake, generator)
+            loss = loss + self.gradient_penalty * self.penalty_interval * penalty
         self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         self.optimizer.step()
+        self.n_steps += 1
         right = (better > worse).float().mean()
         return {"sharpening_loss": loss.detach(), "sharpening_accuracy": right}
 
     def slope(self, output: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the decoder descends, and its slope at its output."""
         with torch.no_grad():
-            beside = self.critic(real)
+            beside = self._values(real)
         with torch.enable_grad():
             leaf = output.detach().requires_grad_(True)
-            loss = generator_loss(self.game, self.critic(self.squash(leaf)), beside)
+            loss = generator_loss(self.game, self._values(self.squash(leaf)), beside)
             (slope,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), slope
+
+    def _penalty(
+        self, real: Tensor, fake: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        if self.game == "wgan-gp":
+            return excess_slope(self._gradient(between(real, fake, generator)))
+        return squared_slope(self._gradient(torch.cat([real, fake])))
+
+    def _gradient(self, x: Tensor) -> Tensor:
+        own = getattr(self.critic, "input_gradient", None)
+        gradient: Tensor = input_gradient(self.critic, x) if own is None else own(x)
+        return gradient
+
+    def _values(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            values: Tensor = self.critic(x)
+        return values.float()
 
 
 class AdversarialProgram(AutoencoderProgram):
@@ -306,10 +334,8 @@ class AdversarialProgram(AutoencoderProgram):
         return self.latent_noise * noise.normal_(generator=generator)
 
     def _drawn(self, n: int, generator: torch.Generator) -> list[Tensor]:
-        """Return draws of the prior to decode beside `n` rows, half as many."""
-        if self.data_game is None:
-            return []
-        return [self.draw(max(n // 2, 1), generator)]
+        """Return as many draws of the prior to decode beside `n` rows."""
+        return [] if self.data_game is None else [self.draw(n, generator)]
 
     def _play(
         self, z: Tensor, noise: Tensor | float, generator: torch.Generator
@@ -339,18 +365,16 @@ class AdversarialProgram(AutoencoderProgram):
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Update the critic of rows; return figures and what the output follows.
 
-        One half of the rows that it sees are reconstructions, the other are decoded
-        draws of the prior.
+        Of the output, decoded draws of the prior follow the reconstructions of `x`,
+        which this game leaves alone.
         """
         if self.data_game is None:
             return {}, None
-        n = len(x)
-        kept = slice(n // 2, None)  # the last reconstructions, and all draws
-        real = x if n > 1 else torch.cat([x, x])
-        figures = self.data_game.update(real, output[kept], generator)
+        drawn = output[len(x) :]
+        figures = self.data_game.update(x, drawn, generator)
         slope = torch.zeros_like(output)
-        loss, slope[kept] = self.data_game.slope(output[kept], real)
-        slope[kept] *= self.sharpening_weight
+        loss, at_drawn = self.data_game.slope(drawn, x)
+        slope[len(x) :] = self.sharpening_weight * at_drawn
         return {**figures, "sharpening": loss}, slope
 
     @torch.no_grad()
@@ -372,3 +396,14 @@ class AdversarialProgram(AutoencoderProgram):
         distance, _ = energy_distance(torch.cat(codes), self.probe)
         loss = self.reconstruction_weight * total + self.prior_weight * distance
         return {"loss": loss, "reconstruction": total, "prior_distance": distance}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, optimizers and the number of steps of the game of rows."""
+        taken = 0 if self.data_game is None else self.data_game.n_steps
+        return {**super().state_dict(), "n_sharpening_steps": taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        super().load_state_dict(state)
+        if self.data_game is not None:
+            self.data_game.n_steps = state["n_sharpening_steps"]

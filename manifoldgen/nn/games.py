@@ -143,7 +143,7 @@ def zero_centred_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tenso
     >>> zero_centred_penalty(lambda x: 3.0 * x[:, 0], torch.zeros(5, 2)).item()
     9.0
     """
-    return squared_slope(_input_gradient(critic, x))
+    return squared_slope(input_gradient(critic, x))
 
 
 def squared_slope(gradient: Tensor) -> Tensor:
@@ -194,10 +194,10 @@ def interpolation_penalty(
        arXiv:1704.00028, Eq. (3), without its weight lambda.
     """
     points = between(real, fake, generator)
-    return excess_slope(_input_gradient(critic, points))
+    return excess_slope(input_gradient(critic, points))
 
 
-def _input_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def input_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return the gradient of each row's value, flat, still differentiable."""
     x = x.detach().requires_grad_(True)
     # values of other rows do not depend on a row, so one backward pass has them all

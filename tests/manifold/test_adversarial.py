@@ -23,6 +23,7 @@ from manifoldgen.exceptions import CollapseWarning, TrainingDivergedError
 from manifoldgen.manifold import AdversarialProgram, DataGame, LatentGame
 from manifoldgen.nn import MLP, Critic
 from manifoldgen.nn.games import GAMES, critic_loss, generator_loss
+from manifoldgen.nn.images import ImageCritic
 from manifoldgen.nn.losses import mean_squared_error
 from manifoldgen.training import make_optimizer
 
@@ -179,7 +180,7 @@ def test_a_step_of_all_terms_by_autograd(game, explicit):
     real = torch.empty(4, 2).normal_(generator=source)
     if game == "wgan-gp":  # the places of its penalty
         torch.empty(4, 1).uniform_(generator=source)
-    drawn = torch.empty(2, 2).normal_(generator=source)
+    drawn = torch.empty(4, 2).normal_(generator=source)
     z = encoder(seen)
     output = decoder(torch.cat([z[:4] + noise, drawn]))
     rows = F.mse_loss(output[:4], x[:4])
@@ -187,7 +188,7 @@ def test_a_step_of_all_terms_by_autograd(game, explicit):
     critic, data_critic = program.latent_game.critic, program.data_game.critic
     codes = generator_loss(game, critic(z[:4] + noise), critic(real))
     sharp = generator_loss(
-        game, data_critic(torch.sigmoid(output[2:])), data_critic(x[:4])
+        game, data_critic(torch.sigmoid(output[4:])), data_critic(x[:4])
     )
     expected = 0.7 * rows + 0.3 * codes + 0.2 * sharp + 0.4 * near
     assert float(found["loss"]) == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -220,6 +221,41 @@ def test_a_step_of_a_critic_by_autograd(game, kind):
     for p, q in zip(mine.critic.parameters(), critic.parameters(), strict=True):
         gradient = torch.zeros_like(q) if q.grad is None else q.grad
         torch.testing.assert_close(p, q - 0.19 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def image_game(penalty_interval):
+    generator = torch.Generator().manual_seed(5)
+    critic = ImageCritic((1, 4, 4), (3,), (5,), generator=generator)
+    return DataGame(
+        critic,
+        make_optimizer("sgd", critic.parameters(), 0.1),
+        "relativistic",
+        0.5,
+        squash=torch.tanh,
+        penalty_interval=penalty_interval,
+    )
+
+
+def test_a_penalty_now_and_then_counts_as_much_more():
+    real, output = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(1))
+    game, by_hand = image_game(3), image_game(1)
+    for step in range(5):
+        by_hand.gradient_penalty = 0.5 * 3 if step % 3 == 0 else 0.0
+        found = game.update(real, output, torch.Generator())["sharpening_loss"]
+        again = by_hand.update(real, output, torch.Generator())["sharpening_loss"]
+        assert float(found) == float(again)
+        assert distance(game.critic, by_hand.critic) == 0
+    assert game.n_steps == 5
+
+
+def test_slopes_of_an_image_critic_are_those_of_autograd():
+    real, output = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(1))
+    mine, theirs = image_game(1), image_game(1)
+    theirs.critic.input_gradient = None  # differentiates twice
+    found = mine.update(real, output, torch.Generator())["sharpening_loss"]
+    again = theirs.update(real, output, torch.Generator())["sharpening_loss"]
+    assert float(found) == pytest.approx(float(again), rel=1e-6)
+    assert distance(mine.critic, theirs.critic) < 1e-6
 
 
 def test_gradients_reach_every_network():
@@ -418,6 +454,7 @@ def test_divergence_keeps_the_estimator():
         ("neighbor_weight", np.nan, ValueError, "neighbor_weight must be"),
         ("reconstruction_weight", -0.1, ValueError, "reconstruction_weight must be"),
         ("gradient_penalty", -1, ValueError, "gradient_penalty must be"),
+        ("sharpening_penalty", -1, ValueError, "sharpening_penalty must be"),
         ("latent_noise", -1, ValueError, "latent_noise must be"),
         ("n_neighbors", 0, ValueError, "n_neighbors must be an int >= 1, got 0"),
         ("critic_sizes", (0,), ValueError, "critic_sizes must be"),
