@@ -1,0 +1,221 @@
+"""Ridge, whitening and squared Mahalanobis distances."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, eigh, rq, solve_triangular
+
+from .._threads import map_on_threads, narrow_blas
+
+_THREAD_ROWS = 16 * 1024
+_PADDED_ROWS, _PADDED_COLUMNS = 256, 16
+_PANELS = 4
+
+
+def ridge_variances(
+    covariance: NDArray[np.float64], ridge: float
+) -> NDArray[np.float64]:
+    """Return what the ridge adds to the variance of each column.
+
+    It is ``ridge`` times the column's own variance, and at least ``ridge²`` times the
+    mean variance ``tr/d`` (1 where the trace is 0); so it follows every unit of the
+    data, and a constant column has a variance too, if a very small one.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_features, n_features)
+    ridge : float
+        Dimensionless, >= 0.
+
+    Returns
+    -------
+    variances : ndarray of shape (n_features,), float64
+        In squared units of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ridge_variances(np.diag([4.0, 0.0]), 1e-3)
+    array([4.e-03, 2.e-06])
+    """
+    mean_variance = np.trace(covariance) / len(covariance)
+    floor = ridge * (mean_variance if mean_variance > 0 else 1.0)
+    return ridge * np.maximum(covariance.diagonal(), floor)
+
+
+def whitening_matrix(
+    covariance: NDArray[np.float64], ridge: float = 1e-6
+) -> tuple[NDArray[np.float64], float]:
+    """Return W with ``W Wᵀ`` the inverse of the covariance plus a ridge.
+
+    Squared Mahalanobis distances are then ``||(x - mean) W||²``. The factor is taken
+    in the scale of the columns, by Cholesky or, where rounding has made the matrix
+    indefinite, from its eigenvalues, none below the ridge. A direction without
+    variance gets the variance of the ridge, where a pseudo-inverse would leave it out
+    and give a row that is far off the span of the data a distance of 0.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_features, n_features)
+        Symmetric and positive semi-definite, to rounding.
+    ridge : float, default=1e-6
+        As in `ridge_variances`.
+
+    Returns
+    -------
+    whitening : ndarray of shape (n_features, n_features), float64
+        Upper triangular.
+    log_determinant : float
+        Of the covariance with the ridge, in nats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> whitening, log_determinant = whitening_matrix(np.diag([4.0, 1.0]), ridge=0)
+    >>> whitening
+    array([[0.5, 0. ],
+           [0. , 1. ]])
+    >>> round(log_determinant, 6)
+    1.386294
+    """
+    added = ridge_variances(covariance, ridge)
+    variances = np.maximum(covariance.diagonal(), 0.0) + added
+    scale = np.sqrt(np.where(variances > 0, variances, 1.0))
+    regular = covariance / np.outer(scale, scale)
+    np.fill_diagonal(regular, 1.0)
+    with narrow_blas(len(scale)):
+        root = _inverse_root(regular, ridge)
+    whitening = np.ascontiguousarray(root / scale[:, None])
+    # The determinant of a triangular matrix is the product of its diagonal.
+    return whitening, -2 * float(np.log(np.abs(whitening.diagonal())).sum())
+
+
+def _inverse_root(matrix: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return upper triangular R with ``R Rᵀ`` the inverse of a symmetric matrix.
+
+    An indefinite matrix is first made definite: no eigenvalue is below `least`.
+    """
+    try:
+        lower = cholesky(matrix, lower=True)
+        return solve_triangular(lower, np.eye(len(matrix)), lower=True).T
+    except np.linalg.LinAlgError:
+        values, vectors = eigh(matrix)
+        values = np.maximum(values, max(least, len(matrix) * np.finfo(float).eps))
+        return rq(vectors / np.sqrt(values), mode="r")
+
+
+def squared_distances(
+    X: NDArray[Any], location: NDArray[np.float64], whitening: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return ``||(x - location) W||²`` of each row.
+
+    A row's distance does not depend, to the bit, on the rows that come with it: the
+    products are taken in blocks of one shape, padded with zeros. In float64, because
+    the float32 kernels of some processors round a row by its place in the block.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float32 or float64
+        Finite values.
+    location : ndarray of shape (n_features,)
+    whitening : ndarray of shape (n_features, n_features)
+        Upper triangular, as from `whitening_matrix`.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples,), float64
+        Dimensionless; of Gaussian rows about chi-squared with n_features degrees of
+        freedom. Infinite where it is too large for float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> squared_distances(np.array([[3.0, 1.0]]), np.array([1.0, 1.0]), np.eye(2))
+    array([4.])
+    """
+    n_features = len(location)
+    factor = _padded(whitening)
+    # The lower triangle is zero, so a panel of columns needs the columns up to it.
+    edges = _PADDED_COLUMNS * np.linspace(
+        0, len(factor) // _PADDED_COLUMNS, _PANELS + 1, dtype=int
+    )
+
+    def distances(start: int) -> NDArray[np.float64]:
+        part = X[start : start + _THREAD_ROWS]
+        out = np.empty(-(-len(part) // _PADDED_ROWS) * _PADDED_ROWS)
+        centred = np.zeros((_PADDED_ROWS, len(factor)))
+        white = np.empty_like(centred)
+        for first in range(0, len(part), _PADDED_ROWS):
+            rows = part[first : first + _PADDED_ROWS]
+            centred[: len(rows), :n_features] = rows
+            centred[: len(rows), :n_features] -= location
+            centred[len(rows) :] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                for left, right in pairwise(edges):
+                    np.matmul(
+                        centred[:, :right],
+                        factor[:right, left:right],
+                        out=white[:, left:right],
+                    )
+                squares = np.einsum("ij,ij->i", white, white)
+            out[first : first + _PADDED_ROWS] = squares
+        out[np.isnan(out)] = np.inf
+        return out[: len(part)]
+
+    starts = range(0, len(X), _THREAD_ROWS)
+    return np.concatenate(list(map_on_threads(distances, starts, n_features)))
+
+
+def _padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a square matrix with rows and columns of zeros up to a round number."""
+    n = len(matrix)
+    missing = -n % _PADDED_COLUMNS
+    return np.pad(matrix, (0, missing)) if missing else matrix
+
+
+def leave_one_out(
+    distances: NDArray[np.float64], n_samples: int, shrinkage: float = 0.0
+) -> NDArray[np.float64]:
+    """Return what the distances of training rows would be had each been left out.
+
+    A row pulls mean and covariance towards itself, so rows that moments come from are
+    nearer than new ones, by much where there are few rows to a column. Removing one is
+    a rank-one change of the scatter, whose effect has a closed form: exact without
+    shrinkage; with it, the target and its weight are taken to stay as they are. The
+    ridge is left out.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n,)
+        Squared distances of some of the rows that the moments come from.
+    n_samples : int
+        Number of all rows that they come from, >= 2.
+    shrinkage : float, default=0.0
+        Weight of the target in the covariance, in [0, 1].
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        Very large where the row is alone in spanning a direction.
+
+    References
+    ----------
+    .. [1] J. Sherman, W. Morrison, "Adjustment of an inverse matrix corresponding to a
+           change in one element of a given matrix", Ann. Math. Statist. 21(1), 1950.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([0.0, 1.0, 3.0, 4.0])
+    >>> others = rows[1:]
+    >>> exact = (rows[0] - others.mean()) ** 2 / others.var()
+    >>> distance = (rows[0] - rows.mean()) ** 2 / rows.var()
+    >>> bool(np.isclose(leave_one_out(np.array([distance]), 4), exact))
+    True
+    """
+    rest = n_samples / (n_samples - 1)
+    share = distances / n_samples
+    left = np.maximum(1 - (1 - shrinkage) * rest * share, np.finfo(float).eps)
+    return n_samples * rest * share / left
