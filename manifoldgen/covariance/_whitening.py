@@ -1,5 +1,7 @@
 """Ridge, whitening and squared Mahalanobis distances."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +12,11 @@ from scipy.linalg import cholesky, eigh, rq, solve_triangular
 from .._threads import map_on_threads, narrow_blas
 
 _THREAD_ROWS = 16 * 1024
-_PADDED_ROWS, _PADDED_COLUMNS = 256, 16
+PADDED_ROWS, _PADDED_COLUMNS = 256, 16
 _PANELS = 4
+
+Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""What is made of a block of rows, a row for a row."""
 
 
 def ridge_variances(
@@ -135,44 +140,127 @@ def squared_distances(
     >>> squared_distances(np.array([[3.0, 1.0]]), np.array([1.0, 1.0]), np.eye(2))
     array([4.])
     """
+    distances = map_blocks(X, location, partial(_distances_kernel, whitening))
+    distances[np.isnan(distances)] = np.inf
+    return distances
+
+
+def whiten(
+    X: NDArray[Any], location: NDArray[np.float64], whitening: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return ``(x - location) W`` of each row, the same to the bit in every batch.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float32 or float64
+        Finite values.
+    location : ndarray of shape (n_features,)
+    whitening : ndarray of shape (n_features, n_features)
+        Upper triangular, as from `whitening_matrix`.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, n_features), float64
+        Their squared norms are the `squared_distances`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> whiten(np.array([[3.0, 1.0]]), np.array([1.0, 1.0]), np.eye(2))
+    array([[2., 0.]])
+    """
+    kernel = partial(_whitening_kernel, whitening)
+    return map_blocks(X, location, kernel, (len(location),))
+
+
+def map_blocks(
+    X: NDArray[Any],
+    location: NDArray[np.float64],
+    new_kernel: Callable[[], Kernel],
+    shape: tuple[int, ...] = (),
+) -> NDArray[np.float64]:
+    """Return what a kernel makes of the rows of ``X - location``.
+
+    It is given blocks of `PADDED_ROWS` rows and `padded_width` columns, zeros where
+    there is no more, so that a row has one answer whatever comes with it. Blocks are
+    shared out over threads, each with a kernel, and so with buffers, of its own.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    location : ndarray of shape (n_features,)
+    new_kernel : callable
+        Returns a kernel, which takes a block, that it must not change, and returns an
+        array of shape (PADDED_ROWS, *shape).
+    shape : tuple of int, default=()
+        Of what the kernel returns for a row.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, *shape), float64
+    """
+    rows = np.asarray(X)
     n_features = len(location)
-    factor = _padded(whitening)
+    result = np.empty((len(rows), *shape))
+
+    def fill(start: int) -> None:
+        stop = min(start + _THREAD_ROWS, len(rows))
+        kernel = new_kernel()
+        centred = np.zeros((PADDED_ROWS, padded_width(n_features)))
+        for first in range(start, stop, PADDED_ROWS):
+            block = rows[first : min(first + PADDED_ROWS, stop)]
+            centred[: len(block), :n_features] = block
+            centred[: len(block), :n_features] -= location
+            centred[len(block) :] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                result[first : first + len(block)] = kernel(centred)[: len(block)]
+
+    for _ in map_on_threads(fill, range(0, len(rows), _THREAD_ROWS), n_features):
+        pass
+    return result
+
+
+def padded_width(n_features: int) -> int:
+    """Return a round number of columns that holds `n_features`."""
+    return n_features + -n_features % _PADDED_COLUMNS
+
+
+def padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix with rows and columns of zeros up to a round number."""
+    missing = [(0, padded_width(n) - n) for n in matrix.shape]
+    return np.pad(matrix, missing)
+
+
+def _whitening_kernel(whitening: NDArray[np.float64]) -> Kernel:
+    """Return a kernel of rows times an upper triangular matrix."""
+    n_features = len(whitening)
+    factor = padded(whitening)
     # The lower triangle is zero, so a panel of columns needs the columns up to it.
     edges = _PADDED_COLUMNS * np.linspace(
         0, len(factor) // _PADDED_COLUMNS, _PANELS + 1, dtype=int
     )
+    white = np.empty((PADDED_ROWS, len(factor)))
 
-    def distances(start: int) -> NDArray[np.float64]:
-        part = X[start : start + _THREAD_ROWS]
-        out = np.empty(-(-len(part) // _PADDED_ROWS) * _PADDED_ROWS)
-        centred = np.zeros((_PADDED_ROWS, len(factor)))
-        white = np.empty_like(centred)
-        for first in range(0, len(part), _PADDED_ROWS):
-            rows = part[first : first + _PADDED_ROWS]
-            centred[: len(rows), :n_features] = rows
-            centred[: len(rows), :n_features] -= location
-            centred[len(rows) :] = 0
-            with np.errstate(over="ignore", invalid="ignore"):
-                for left, right in pairwise(edges):
-                    np.matmul(
-                        centred[:, :right],
-                        factor[:right, left:right],
-                        out=white[:, left:right],
-                    )
-                squares = np.einsum("ij,ij->i", white, white)
-            out[first : first + _PADDED_ROWS] = squares
-        out[np.isnan(out)] = np.inf
-        return out[: len(part)]
+    def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+        for left, right in pairwise(edges):
+            np.matmul(
+                centred[:, :right], factor[:right, left:right], out=white[:, left:right]
+            )
+        return white[:, :n_features]
 
-    starts = range(0, len(X), _THREAD_ROWS)
-    return np.concatenate(list(map_on_threads(distances, starts, n_features)))
+    return kernel
 
 
-def _padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a square matrix with rows and columns of zeros up to a round number."""
-    n = len(matrix)
-    missing = -n % _PADDED_COLUMNS
-    return np.pad(matrix, (0, missing)) if missing else matrix
+def _distances_kernel(whitening: NDArray[np.float64]) -> Kernel:
+    """Return a kernel of the squared norms of what `_whitening_kernel` returns."""
+    whitened = _whitening_kernel(padded(whitening))
+
+    def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+        white = whitened(centred)
+        squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white)
+        return squares
+
+    return kernel
 
 
 def leave_one_out(
