@@ -60,7 +60,9 @@ class _Progress:
     best_epoch: int = 0
     best_value: float = math.inf
     best_error: float = 0.0
+    best_infeasibility: float = math.inf
     patience_value: float = math.inf
+    patience_infeasibility: float = math.inf
     patience_epoch: int = 0
     step_scale: float = 1.0
     plateau_factor: float = 1.0
@@ -102,7 +104,8 @@ def run(
     validation : sequence of Tensor, default=None
         Rows for `Program.validate`. With them the weights with the lowest "loss" are
         kept, or the last ones within the "loss_error" of the lowest, where the program
-        gives one; without rows the last weights are.
+        gives one; those of the lowest "infeasibility" alone, where it gives one.
+        Without rows the last weights are.
     patience : int, default=None
         Stop after as many epochs in which the validation loss has not fallen by more
         than the share `tol`.
@@ -268,6 +271,10 @@ class _Loop:
     def _diverged(self, losses: Mapping[str, float]) -> bool:
         reference = self.progress.reference
         for name, loss in losses.items():
+            if name.removeprefix("validation_") in self.program.figures:
+                if not math.isfinite(loss):
+                    return True
+                continue
             first = reference.get(name, reference.get("loss", 0.0))
             if not abs(loss) <= _GROWTH * max(abs(first), 1e-3):
                 return True
@@ -310,11 +317,19 @@ class _Loop:
         self.program.forget_moments()
 
     def _keep_best(self, row: Mapping[str, float]) -> None:
-        """Keep the weights of the lowest loss, or of the last one as good as it."""
+        """Keep the weights of the lowest loss, or of the last one as good as it.
+
+        Where there is a constraint, only those that break it least come into question.
+        """
         progress = self.progress
         if self.validation is None:
             return
-        value = row["validation_loss"]
+        value, infeasibility = row["validation_loss"], _infeasibility(row)
+        if infeasibility > progress.best_infeasibility:
+            return
+        if infeasibility < progress.best_infeasibility:
+            progress.best_infeasibility = infeasibility
+            progress.best_value, progress.best_error = math.inf, 0.0
         if value < progress.best_value + progress.best_error:
             self.best.store()
             progress.best_epoch = progress.epoch
@@ -323,14 +338,21 @@ class _Loop:
             progress.best_error = row.get("validation_loss_error", 0.0)
 
     def _look_for_progress(self, row: Mapping[str, float]) -> None:
-        """Note whether the watched loss fell, and halve the rate on a plateau."""
+        """Note whether the watched loss fell, and halve the rate on a plateau.
+
+        A constraint that is broken less is progress too, and a lower loss is none where
+        it is broken more.
+        """
         if self.validation is None and self.schedule != "plateau":
             return
         progress = self.progress
         value = row["loss" if self.validation is None else "validation_loss"]
         threshold = progress.patience_value
-        if math.isinf(threshold) or value < threshold - self.tol * abs(threshold):
+        infeasibility, least = _infeasibility(row), progress.patience_infeasibility
+        fell = math.isinf(threshold) or value < threshold - self.tol * abs(threshold)
+        if infeasibility < least or (fell and infeasibility == least):
             progress.patience_value, progress.patience_epoch = value, progress.epoch
+            progress.patience_infeasibility = infeasibility
         if self.schedule != "plateau":
             return
         wait = _PLATEAU_EPOCHS if self.patience is None else max(self.patience // 4, 2)
@@ -395,6 +417,10 @@ class _Loop:
         self.history = History(state["history"])
         self.good.load(state["good"])
         self.best.load(state["best"])
+
+
+def _infeasibility(row: Mapping[str, float]) -> float:
+    return row.get("validation_infeasibility", 0.0)
 
 
 def _printable(row: Mapping[str, float]) -> dict[str, str]:

@@ -24,6 +24,8 @@ class Program(ABC):
     averages : dict of str to RunningAverage
     least_rows : int
         Rows of a batch, at least: a smaller one joins that before it.
+    figures : frozenset of str
+        Names of what `step` and `validate` return that is no loss: it may grow.
     foreign : bool
         Whether code that is not ours runs in `step` or `validate`; the engine then
         shields the global random generators.
@@ -34,6 +36,7 @@ class Program(ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, RunningAverage] = {}
         self.least_rows = 1
+        self.figures: frozenset[str] = frozenset()
         self.foreign = False
 
     @abstractmethod
@@ -44,7 +47,8 @@ class Program(ABC):
     def validate(self, rows: Batch) -> dict[str, Tensor]:
         """Return figures of rows that are not trained on.
 
-        "loss" is watched; "loss_error", where given, is its standard error.
+        "loss" is watched; "loss_error", where given, is its standard error. Where there
+        is a constraint, "infeasibility" says how far it is broken, 0 where it is kept.
         """
 
     def weights(self) -> list[Tensor]:

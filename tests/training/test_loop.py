@@ -672,3 +672,59 @@ def test_the_bar_is_silent_by_default(capsys):
     assert captured.out == captured.err == ""
     train(Counter(), verbose=True)
     assert "5/5" in capsys.readouterr().err
+
+
+class Constrained(Counter):
+    """Figures besides losses, and how far a constraint is broken, from scripts."""
+
+    def __init__(self, infeasible, epoch_loss, multiplier=lambda n: 0.0):
+        super().__init__(epoch_loss=epoch_loss)
+        self.infeasible, self.multiplier = infeasible, multiplier
+        self.figures = frozenset({"multiplier", "infeasibility"})
+
+    def step(self, batch, generator):
+        losses = super().step(batch, generator)
+        return losses | {"multiplier": torch.tensor(self.multiplier(self.n_steps))}
+
+    def validate(self, rows):
+        found = super().validate(rows)
+        broken = self.infeasible(self.n_validations)
+        return found | {"infeasibility": torch.tensor(broken)}
+
+
+@pytest.mark.parametrize(
+    ("broken", "losses", "best"),
+    [
+        ([0.5, 0.0, 0.0, 0.2], [1.0, 4.0, 3.0, 0.5], 3),  # lowest loss of the feasible
+        ([0.5, 0.2, 0.3, 0.4], [1.0, 4.0, 3.0, 0.5], 2),  # none is: broken least
+        ([0.0, 0.0, 0.0, 0.0], [4.0, 1.0, 3.0, 2.0], 2),
+    ],
+)
+def test_the_weights_that_are_kept_break_a_constraint_least(broken, losses, best):
+    program = Constrained(lambda n: broken[n - 1], lambda n: losses[n - 1])
+    outcome = train(program, validate=True, max_epochs=4)
+    assert outcome.best_epoch == best
+    assert program.weight == 2 * best
+
+
+def test_a_constraint_that_is_broken_less_is_progress():
+    falling = [0.9, 0.8, 0.7, 0.6, 0.5, 0.0, 0.0, 0.0]
+    program = Constrained(lambda n: falling[n - 1], lambda n: float(n))
+    outcome = train(program, validate=True, max_epochs=8, patience=2)
+    assert outcome.stopped_by == "patience"
+    assert outcome.best_epoch == 6  # two epochs before it stopped
+    assert len(outcome.history.rows) == 8
+
+
+def test_a_lower_loss_is_no_progress_where_a_constraint_is_broken_more():
+    program = Constrained(lambda n: 0.1 * (n > 1), lambda n: 1.0 / n)
+    outcome = train(program, validate=True, max_epochs=9, patience=3)
+    assert len(outcome.history.rows) == 4
+
+
+def test_a_figure_that_is_no_loss_may_grow_but_not_past_every_number():
+    grows = Constrained(lambda n: 0.0, lambda n: 1.0, lambda n: 1e6 * (n - 1))
+    assert train(grows, validate=True, max_epochs=3).stopped_by == "max_epochs"
+    lost = Constrained(lambda n: 0.0, lambda n: 1.0, lambda n: math.nan)
+    with pytest.raises(TrainingDivergedError, match="multiplier"):
+        train(lost, max_epochs=3)
