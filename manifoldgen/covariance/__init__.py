@@ -3,7 +3,7 @@
 from ._classes import ClassMoments, class_moments
 from ._factors import Factor, factor
 from ._moments import Moments, moments
-from ._shrinkage import oas_shrinkage, shrink
+from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink
 from ._whitening import (
     leave_one_out,
     ridge_variances,
@@ -19,6 +19,7 @@ __all__ = [
     "class_moments",
     "factor",
     "leave_one_out",
+    "ledoit_wolf_shrinkage",
     "moments",
     "oas_shrinkage",
     "ridge_variances",

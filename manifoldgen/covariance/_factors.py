@@ -13,7 +13,7 @@ from scipy.linalg import eigh, eigvalsh
 from .._threads import narrow_blas
 from .._validation import check_choice, check_int, check_real
 from ._moments import Moments
-from ._shrinkage import oas_shrinkage, shrink
+from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink
 from ._whitening import (
     PADDED_ROWS,
     Kernel,
@@ -26,7 +26,7 @@ from ._whitening import (
     whitening_matrix,
 )
 
-KINDS = ("oas", "empirical", "diagonal", "ppca", "low_rank")
+KINDS = ("oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank")
 """What `factor` takes as covariance."""
 
 RANK_TOLERANCE = 1e-7
@@ -227,6 +227,8 @@ def factor(
     total : Moments
     covariance : str, default="oas"
         - "oas": shrunk to a sphere by Oracle Approximating Shrinkage,
+        - "ledoit_wolf": shrunk by Ledoit's and Wolf's estimate, from moments with
+          fourth powers,
         - "empirical": the maximum-likelihood covariance,
         - "diagonal": its diagonal alone,
         - "ppca": its leading directions, and the mean variance of all others,
@@ -266,7 +268,9 @@ def factor(
     S, shrinkage = total.covariance, 0.0
     if covariance == "diagonal":
         S = np.diag(S.diagonal())
-    elif covariance != "empirical":
+    elif covariance == "ledoit_wolf":
+        shrinkage = ledoit_wolf_shrinkage(total)
+    elif covariance == "oas":
         shrinkage = oas_shrinkage(S, total.n_samples)
     whitening, log_determinant = whitening_matrix(shrink(S, shrinkage), ridge)
     return FullFactor(total.mean, shrinkage, log_determinant, whitening, S, ridge)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ._moments import Moments
+
 
 def oas_shrinkage(covariance: NDArray[np.float64], n_samples: int) -> float:
     """Return how far Oracle Approximating Shrinkage moves a covariance to a sphere.
@@ -37,16 +39,85 @@ def oas_shrinkage(covariance: NDArray[np.float64], n_samples: int) -> float:
     >>> round(oas_shrinkage(np.diag([3.0, 1.0]), n_samples=9), 6)
     0.888889
     """
-    n_features = len(covariance)
-    if n_features == 1:
-        return 0.0
     # Relative to the trace, so that no unit of the data over- or underflows a square.
     trace = float(np.trace(covariance))
     if trace <= 0:
-        return 1.0
+        return float(len(covariance) > 1)
     square = float(np.sum(np.square(covariance / trace)))
+    return oas_weight(square, n_samples, len(covariance))
+
+
+def ledoit_wolf_shrinkage(total: Moments) -> float:
+    """Return how far Ledoit's and Wolf's estimate moves a covariance to a sphere.
+
+    The least of 1 and ``(Σ||x - mean||⁴/n - tr(S²)) / (n (tr(S²) - tr(S)²/d))``, the
+    weight of ``tr(S)/d I``: an estimate, for rows of any distribution with fourth
+    moments, of the weight of least expected squared error. It is for columns of one
+    unit.
+
+    Parameters
+    ----------
+    total : Moments
+        With fourth powers: ``moments(X, fourth=True)``.
+
+    Returns
+    -------
+    shrinkage : float
+        In [0, 1]; 0 for one feature, where the target is the covariance itself.
+
+    Raises
+    ------
+    ValueError
+        If the moments are without fourth powers.
+
+    References
+    ----------
+    .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
+           covariance matrices", J. Multivariate Analysis 88(2), 2004, Sect. 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifoldgen.covariance import moments
+    >>> X = np.random.default_rng(0).normal(size=(20, 3)) * [1.0, 2.0, 4.0]
+    >>> round(ledoit_wolf_shrinkage(moments(X, fourth=True)), 4)
+    0.4357
+    """
+    if total.fourth is None:
+        raise ValueError(
+            "total must be moments with fourth powers, got moments without. Take them "
+            "by moments(X, fourth=True)."
+        )
+    trace = float(np.trace(total.scatter))
+    if trace <= 0:
+        return float(len(total.mean) > 1)
+    square = float(np.sum(np.square(total.scatter / trace)))
+    fourth = total.n_samples * (total.fourth / trace) / trace
+    return ledoit_wolf_weight(square, fourth, total.n_samples, len(total.mean))
+
+
+def oas_weight(square: float, n_samples: int, n_features: int) -> float:
+    """Return the shrinkage from ``tr(S²) / tr(S)²``."""
+    if n_features == 1:
+        return 0.0
     numerator = (1 - 2 / n_features) * square + 1
     denominator = (n_samples + 1 - 2 / n_features) * (square - 1 / n_features)
+    return 1.0 if denominator <= numerator else numerator / denominator
+
+
+def ledoit_wolf_weight(
+    square: float, fourth: float, n_samples: int, n_features: int
+) -> float:
+    """Return the shrinkage from `square` as in `oas_weight` and a mean fourth power.
+
+    `fourth` is the mean over the rows of ``||x - mean||⁴ / tr(S)²``.
+    """
+    if n_features == 1:
+        return 0.0
+    numerator = (fourth - square) / n_samples
+    denominator = square - 1 / n_features
+    if numerator <= 0:
+        return 0.0
     return 1.0 if denominator <= numerator else numerator / denominator
 
 
