@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..nn import LandmarkEncoder, bind_generator
 from ..nn.losses import mean_distance, soft_cross_entropy
 from ..training import Batch, Program
-from ._autoencoder_program import Loss
+from ._autoencoder_program import Augment, Loss
 
 Anchor = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From an encoder, rows and given places to the encoder's places and the loss."""
@@ -45,6 +45,9 @@ class ParametricProgram(Program):
     A batch is rows; with `anchor` also the given coordinates, NaN where a row has none,
     which the decoder learns from where there is no encoder; with `neighborhood` its
     first half are rows and its second half neighbours of these.
+    `augment` changes what the encoder sees of each row, before the noise. Coordinates
+    are those of the unchanged rows, so an encoder that learns them cannot tell the
+    decoder what was changed, and changed rows as targets would only blur it.
     Coordinates are in units in which the map has a spread of about 1.
 
     Parameters
@@ -67,6 +70,11 @@ class ParametricProgram(Program):
         Standard deviation of the noise added to what the decoder learns from.
     prepare : callable, default=None
         From rows as they are stored to the units of the networks.
+    augment : callable, default=None
+        Changes rows, in these units, at random; without an encoder nothing is changed.
+    changed_target : bool, default=False
+        Let the decoder return a row as `augment` changed it, for an encoder that keeps
+        what it sees, in place of the row as it is.
     half : bool, default=False
         Train in bfloat16 mixed precision.
     foreign : bool, default=False
@@ -88,6 +96,8 @@ class ParametricProgram(Program):
         noise: float = 0.0,
         latent_noise: float = 0.0,
         prepare: Callable[[Tensor], Tensor] | None = None,
+        augment: Augment | None = None,
+        changed_target: bool = False,
         half: bool = False,
         foreign: bool = False,
     ) -> None:
@@ -103,6 +113,7 @@ class ParametricProgram(Program):
         self.noise = noise
         self.latent_noise = latent_noise
         self.prepare = prepare
+        self.augment, self.changed_target = augment, changed_target
         self.half = half
         self.foreign = foreign
         self.modules = {"decoder": decoder}
@@ -116,16 +127,27 @@ class ParametricProgram(Program):
         if self._bound is not generator:
             self._bind(generator)
         x = batch[0] if self.prepare is None else self.prepare(batch[0])
-        seen = x
-        if self.noise and self.encoder is not None:
-            seen = x + self.noise * torch.empty_like(x).normal_(generator=generator)
+        seen, target = self._seen(x, generator)
         with self._autocast(x):
-            losses = self._losses(seen, x, batch[1:], generator)
+            losses = self._losses(seen, target, batch[1:], generator)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=False)
         total.backward()
         self.optimizer.step()
         return {"loss": total.detach(), **{k: v.detach() for k, v in losses.items()}}
+
+    def _seen(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what the encoder sees of rows, and what the decoder is to return."""
+        seen = target = x
+        if self.encoder is None:
+            return seen, target
+        if self.augment is not None:
+            seen = self.augment(x, generator)
+            target = seen if self.changed_target else x
+        if self.noise:
+            draw = torch.empty_like(x).normal_(generator=generator)
+            seen = seen + self.noise * draw
+        return seen, target
 
     def validate(self, rows: Batch) -> dict[str, Tensor]:
         """Return the loss of clean rows, without the term of neighbours."""

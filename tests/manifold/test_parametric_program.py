@@ -67,6 +67,34 @@ def test_the_terms_of_a_step_by_hand():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
 
 
+def turned_and_shaken(x, generator):
+    return -x + 0.1 * torch.rand(x.shape, generator=generator)
+
+
+@pytest.mark.parametrize("changed_target", [False, True])
+def test_rows_are_changed_before_the_noise_and_each_by_itself(changed_target):
+    program, encoder, decoder = program_of(
+        anchor=place_anchor,
+        neighborhood=infonce_loss,
+        noise=0.5,
+        augment=turned_and_shaken,
+        changed_target=changed_target,
+    )
+    encoder, decoder = copy.deepcopy(encoder), copy.deepcopy(decoder)
+    found = program.step((X, PLACES), torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    changed = -X + 0.1 * torch.rand(8, 3, generator=generator)
+    z = encoder(changed + 0.5 * torch.empty(8, 3).normal_(generator=generator))
+    target = changed if changed_target else X
+    expected = {
+        "anchor": 2.0 * mean_distance(z, PLACES),
+        "neighborhood": 0.5 * infonce_loss(z[:4], z[4:]),
+        "reconstruction": (decoder(z[:4]) - target[:4]).square().mean(),
+    }
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_share_of_the_gradient_that_reaches_the_encoder(share):
     program, encoder, decoder = program_of(share)
@@ -100,7 +128,14 @@ def test_a_decoder_alone_learns_from_given_places():
     decoder = MLP((2, 3))
     optimizer = torch.optim.SGD(decoder.parameters(), 0.1)
     program = ParametricProgram(
-        None, decoder, optimizer, F.mse_loss, reconstruction_weight=0.0, **WEIGHTS
+        None,
+        decoder,
+        optimizer,
+        F.mse_loss,
+        reconstruction_weight=0.0,
+        augment=turned_and_shaken,
+        changed_target=True,
+        **WEIGHTS,
     )
     expected = (decoder(PLACES) - X).square().mean().item()
     found = program.step((X, PLACES), torch.Generator())
@@ -110,7 +145,11 @@ def test_a_decoder_alone_learns_from_given_places():
 
 def test_validation_is_of_clean_rows_in_parts_and_without_neighbours():
     program, encoder, decoder = program_of(
-        anchor=place_anchor, neighborhood=infonce_loss, noise=9.0
+        anchor=place_anchor,
+        neighborhood=infonce_loss,
+        noise=9.0,
+        augment=turned_and_shaken,
+        changed_target=True,
     )
     rows, places = X.repeat(200, 1)[:1500], PLACES.repeat(200, 1)[:1500]
     with torch.no_grad():
