@@ -1,6 +1,6 @@
 """Any reducer of scikit-learn as a manifold: an encoder learns what it found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -88,6 +88,12 @@ class DistilledManifold(BaseManifold):
         Length of the Gaussian noise added to what the encoder learns from, in median
         distances between nearest neighbours, >= 0: new rows are about as far from the
         training rows.
+    augment : mapping of str to float, or sequence of str, default=None
+        Random changes of the images of each batch, by name and strength, such as
+        ``{"rotate": 12.0, "shift": 0.08}``; see `manifoldgen.nn.augment`. The encoder
+        learns to place a changed image where the reducer placed it unchanged, and the
+        decoder to return it unchanged. Values stay in the range of X, 0 to 255 for
+        uint8. `validation_loss` is of unchanged rows.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
@@ -164,8 +170,9 @@ class DistilledManifold(BaseManifold):
         By `fit`: a reducer without `fit_transform`.
     ValueError
         By `fit`: a parameter outside its range, fewer than 2 rows, an `image_shape`
-        that does not match, a reducer that returns another number of rows, or values
-        that are not finite. What a reducer raises itself comes through, with a note.
+        that does not match, `augment` of rows that are no images, a reducer that
+        returns another number of rows, or values that are not finite. What a reducer
+        raises itself comes through, with a note.
     TrainingDivergedError
         By `fit`, where smaller steps did not help.
 
@@ -207,6 +214,7 @@ class DistilledManifold(BaseManifold):
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 1.0,
+        augment: Mapping[str, float] | Sequence[str] | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
@@ -238,6 +246,7 @@ class DistilledManifold(BaseManifold):
         self.decoder = decoder
         self.loss = loss
         self.noise = noise
+        self.augment = augment
         self.dropout = dropout
         self.weight_decay = weight_decay
         self.optimizer = optimizer

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -116,6 +116,14 @@ class NeighborManifold(BaseManifold):
         distances between nearest neighbours, >= 0: new rows are about as far from the
         training rows. None is 1 up to 3 components, and 0 for more, which go back to
         more detail than the noise leaves.
+    augment : mapping of str to float, or sequence of str, default=None
+        Random changes of the images that the encoder learns from, by name and strength,
+        such as ``{"rotate": 12.0, "shift": 0.08}``; see `manifoldgen.nn.augment`. A row
+        and its neighbour are changed each by itself; neighbours are found among
+        unchanged rows. The decoder learns to return the unchanged image, and with more
+        than 3 components and a `reconstruction_weight`, where the encoder can keep the
+        change, the changed one. Values stay in the range of X, 0 to 255 for uint8.
+        `validation_loss` is of unchanged rows.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
@@ -191,7 +199,8 @@ class NeighborManifold(BaseManifold):
     ------
     ValueError
         By `fit`: a parameter outside its range, fewer than 2 rows, an `image_shape`
-        that does not match, no `y` for ``supervised=True``.
+        that does not match, `augment` of rows that are no images, no `y` for
+        ``supervised=True``.
     TrainingDivergedError
         By `fit`, where smaller steps did not help.
 
@@ -249,6 +258,7 @@ class NeighborManifold(BaseManifold):
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float | None = None,
+        augment: Mapping[str, float] | Sequence[str] | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
@@ -289,6 +299,7 @@ class NeighborManifold(BaseManifold):
         self.decoder = decoder
         self.loss = loss
         self.noise = noise
+        self.augment = augment
         self.dropout = dropout
         self.weight_decay = weight_decay
         self.optimizer = optimizer
@@ -453,6 +464,7 @@ class NeighborManifold(BaseManifold):
             noise=noise,
             anchor=None if places is None else place_anchor,
             neighborhood=self._neighborhood(),
+            changed_target=is_wide and self.reconstruction_weight != 0,
         )
 
         def tensors(part: NDArray[np.int64]) -> list[Tensor]:

@@ -17,6 +17,7 @@ from ..base import (
     warn_unconverged,
 )
 from ..neighbors import NeighborIndex, nearest_neighbors
+from ..nn import check_augment
 from ..nn.losses import infonce_loss
 from ..training import EdgeSampler, Outcome
 from ._base import BaseManifold
@@ -116,6 +117,12 @@ class PlacedManifold(BaseManifold):
         check_choice("placement", self.placement, ("neighbors", "network"))
         check_int("n_placement_neighbors", self.n_placement_neighbors)
         check_map_parameters(self, rows, False)
+        if self.placement == "neighbors" and any(check_augment(self.augment).values()):
+            raise ValueError(
+                "augment must be None with placement='neighbors', where no network "
+                f"sees rows, got {self.augment!r}. Set placement='network', whose "
+                "encoder learns from changed images, or augment=None."
+            )
         self.n_components_ = int(self.n_components)
         self._placement = self.placement
 

@@ -154,6 +154,7 @@ def map_program(
     anchor: Anchor | None,
     neighborhood: Loss | None = None,
     latent_noise: float = 0.0,
+    changed_target: bool = False,
 ) -> ParametricProgram:
     """Return the program that trains `networks` as the parameters of `manifold` say."""
     weight = manifold.reconstruction_weight
@@ -172,6 +173,8 @@ def map_program(
         noise=noise,
         latent_noise=latent_noise,
         prepare=manifold._units_on_device() if manifold._is_uint8 else None,
+        augment=manifold._augment_on_device(),
+        changed_target=changed_target,
         half=manifold.precision == "bf16",
         foreign=manifold._is_foreign,
     )

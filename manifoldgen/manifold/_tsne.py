@@ -1,6 +1,6 @@
 """t-SNE as an estimator that places new rows and goes back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -89,6 +89,13 @@ class TSNEManifold(PlacedManifold):
         Length of the Gaussian noise added to what the encoder learns from, in median
         distances between nearest neighbours, >= 0: new rows are about as far from the
         training rows.
+    augment : mapping of str to float, or sequence of str, default=None
+        For "network": random changes of the images of each batch, by name and strength,
+        such as ``{"rotate": 12.0, "shift": 0.08}``; see `manifoldgen.nn.augment`. The
+        encoder learns to place a changed image where it is unchanged, and the decoder
+        to return it unchanged. Values stay in the range of X, 0 to 255 for uint8.
+        `validation_loss` is of unchanged rows. With "neighbors" no network sees rows,
+        so there it is an error.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
@@ -164,8 +171,8 @@ class TSNEManifold(PlacedManifold):
     ------
     ValueError
         By `fit`: a parameter outside its range, fewer than 2 rows, more than 3
-        components, an `image_shape` that does not match, no `y` for
-        ``supervised=True``.
+        components, an `image_shape` that does not match, `augment` of rows that are no
+        images or with ``placement="neighbors"``, no `y` for ``supervised=True``.
     TrainingDivergedError
         By `fit`, where smaller steps did not help.
 
@@ -217,6 +224,7 @@ class TSNEManifold(PlacedManifold):
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 1.0,
+        augment: Mapping[str, float] | Sequence[str] | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
@@ -259,6 +267,7 @@ class TSNEManifold(PlacedManifold):
         self.decoder = decoder
         self.loss = loss
         self.noise = noise
+        self.augment = augment
         self.dropout = dropout
         self.weight_decay = weight_decay
         self.optimizer = optimizer

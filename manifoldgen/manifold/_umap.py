@@ -1,6 +1,6 @@
 """UMAP as an estimator whose answers do not depend on the batch, and that goes back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -88,6 +88,13 @@ class UMAPManifold(PlacedManifold):
         Length of the Gaussian noise added to what the encoder learns from, in median
         distances between nearest neighbours, >= 0: new rows are about as far from the
         training rows.
+    augment : mapping of str to float, or sequence of str, default=None
+        For "network": random changes of the images of each batch, by name and strength,
+        such as ``{"rotate": 12.0, "shift": 0.08}``; see `manifoldgen.nn.augment`. The
+        encoder learns to place a changed image where it is unchanged, and the decoder
+        to return it unchanged. Values stay in the range of X, 0 to 255 for uint8.
+        `validation_loss` is of unchanged rows. With "neighbors" no network sees rows,
+        so there it is an error.
     dropout : float, default=0.0
         Probability with which hidden units are zeroed in training, in [0, 1).
     weight_decay : float, default=0.0
@@ -164,7 +171,8 @@ class UMAPManifold(PlacedManifold):
     ------
     ValueError
         By `fit`: a parameter outside its range, fewer than 2 rows, an `image_shape`
-        that does not match, no `y` for ``supervised=True``.
+        that does not match, `augment` of rows that are no images or with
+        ``placement="neighbors"``, no `y` for ``supervised=True``.
     TrainingDivergedError
         By `fit`, where smaller steps did not help.
 
@@ -216,6 +224,7 @@ class UMAPManifold(PlacedManifold):
         decoder: Callable[..., nn.Module] | None = None,
         loss: Literal["mse", "bce", "l1", "huber", "ssim"] | Loss = "mse",
         noise: float = 1.0,
+        augment: Mapping[str, float] | Sequence[str] | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
@@ -258,6 +267,7 @@ class UMAPManifold(PlacedManifold):
         self.decoder = decoder
         self.loss = loss
         self.noise = noise
+        self.augment = augment
         self.dropout = dropout
         self.weight_decay = weight_decay
         self.optimizer = optimizer
