@@ -150,8 +150,9 @@ class UMAPManifold(PlacedManifold):
         Mean `loss` of each epoch and its terms, times their weights: with a network
         `anchor` (nats with landmarks, else spreads of the map) and `neighborhood`
         (nats) and `reconstruction` ("mse": share of the variance, or squared units of
-        the data with networks of your own; "bce": nats per feature); `validation_loss`,
-        and `seconds` since training began.
+        the data with networks of your own; "bce": nats per feature; "l1" and "huber":
+        in units of `scale_`, or of the data with networks of your own; "ssim": from 0
+        to 2); `validation_loss`, and `seconds` since training began.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose weights were kept, from 1.
     mean_ : ndarray of shape (n_features,)
