@@ -70,7 +70,8 @@ class JointGenerator(
     with the loss of the manifold on rows and their latents, so that it remains one, and
     that of the generator on latents where it has one: the error of the velocity, or
     minus the log-density; a `LatentGAN` has none. The encoder stays as it is, and so
-    does `transform`.
+    does `transform`. Where the manifold has `augment`, the first stage alone changes
+    images: a critic that saw changed ones would have them drawn.
 
     Samples of `LatentGAN`, `LatentFlowMatching` and `LatentNormalizingFlow` carry
     gradients; a flow is followed by its own `solver` and `n_steps`, of which a few,

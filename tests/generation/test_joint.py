@@ -339,6 +339,26 @@ def test_labels_stay_with_their_rows(monkeypatch):
         found.sample(3, y="perhaps")
 
 
+def test_tuning_sees_images_as_they_are_where_the_manifold_changed_them(monkeypatch):
+    seen = []
+    step = JointProgram._step_critic
+
+    def look(self, real, *args):
+        mean, spread = self.to_critic
+        seen.append(real * spread + mean)
+        return step(self, real, *args)
+
+    monkeypatch.setattr(JointProgram, "_step_critic", look)
+    images = load_digits().data[:100]
+    manifold = clone(MANIFOLD).set_params(augment={"flip": 1.0}, image_shape=(1, 8, 8))
+    found = joint(manifold=manifold, fine_tune_epochs=1, validation_fraction=0.0)
+    found = found.fit(images).manifold_
+    rows = torch.cat(seen).double().numpy() * found.scale_ + found.shift_
+    assert_allclose(
+        rows[np.lexsort(rows.T.round())], images[np.lexsort(images.T)], atol=1e-3
+    )
+
+
 # ------------------------------------------------------------------- what is kept
 
 
