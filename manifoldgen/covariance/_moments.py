@@ -199,17 +199,18 @@ def moments(X: Any, *, fourth: bool = False) -> Moments:
         rows = numeric_rows(X)
         if not len(rows):
             raise ValueError("X must have at least one row, got none.")
-        return _of_rows(rows, fourth, "X")
+        return moments_of_rows(rows, fourth, "X")
 
     def of_chunk(chunk: Any, name: str) -> tuple[Moments | None, int]:
         rows = numeric_rows(chunk, name)
-        found = _of_rows(rows, fourth, name) if len(rows) else None
+        found = moments_of_rows(rows, fourth, name) if len(rows) else None
         return found, rows.shape[1]
 
     return merge_chunks(X, of_chunk)
 
 
-def _of_rows(X: NDArray[Any], fourth: bool, name: str) -> Moments:
+def moments_of_rows(X: NDArray[Any], fourth: bool, name: str) -> Moments:
+    """Return the moments of an array that is called `name` in errors."""
     n_samples, n_features = X.shape
     reference = _reference_row(X)
     short = X.dtype in (np.float16, np.float32)
