@@ -1,8 +1,9 @@
 """Streaming moments, shrinkage, whitening and squared Mahalanobis distances."""
 
 from ._classes import ClassMoments, class_moments
-from ._factors import Factor, factor
+from ._factors import Factor, FullFactor, LowRankFactor, factor, factor_rows
 from ._moments import Moments, moments
+from ._robust import robust_factor
 from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink
 from ._whitening import (
     leave_one_out,
@@ -15,14 +16,18 @@ from ._whitening import (
 __all__ = [
     "ClassMoments",
     "Factor",
+    "FullFactor",
+    "LowRankFactor",
     "Moments",
     "class_moments",
     "factor",
+    "factor_rows",
     "leave_one_out",
     "ledoit_wolf_shrinkage",
     "moments",
     "oas_shrinkage",
     "ridge_variances",
+    "robust_factor",
     "shrink",
     "squared_distances",
     "whiten",

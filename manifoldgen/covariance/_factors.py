@@ -8,18 +8,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, eigvalsh
+from scipy.linalg import eigh, eigvalsh, svd
 
+from .._arrays import column_moments
 from .._threads import narrow_blas
 from .._validation import check_choice, check_int, check_real
-from ._moments import Moments
-from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink
+from ._chunks import numeric_rows
+from ._moments import Moments, moments
+from ._shrinkage import (
+    ledoit_wolf_shrinkage,
+    ledoit_wolf_weight,
+    oas_shrinkage,
+    oas_weight,
+    shrink,
+)
 from ._whitening import (
     PADDED_ROWS,
     Kernel,
     map_blocks,
     padded,
     padded_width,
+    ridge_of,
     ridge_variances,
     squared_distances,
     whiten,
@@ -28,6 +37,8 @@ from ._whitening import (
 
 KINDS = ("oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank")
 """What `factor` takes as covariance."""
+
+_LEADING = ("ppca", "low_rank")
 
 RANK_TOLERANCE = 1e-7
 """Directions count where their variance is above this share of the largest.
@@ -110,7 +121,7 @@ class FullFactor(Factor):
     @cached_property
     def rank(self) -> int:
         """Number of directions in which the rows vary."""
-        return _rank(_correlation_values(self.empirical))
+        return rank_of(_correlation_values(self.empirical))
 
     @cached_property
     def condition_number(self) -> float:
@@ -133,7 +144,14 @@ class LowRankFactor(Factor):
 
     Columns are first divided by `scale`, the noise. Of a row u in that unit, with V the
     orthonormal `basis`, the squared distance is ``||u - V Vᵀ u||²`` plus the squares
-    of ``Vᵀ u`` over `variances`. No matrix of n_features x n_features is made.
+    of ``Vᵀ u`` over `variances`. No matrix of n_features x n_features is made to
+    measure with. The condition number is that of columns divided by `scale`.
+
+    References
+    ----------
+    .. [1] M. Woodbury, "Inverting modified matrices", Statistical Research Group
+           Memorandum 42, Princeton, 1950. The formula above is its result where V is
+           orthonormal; it is not computed as the difference of two squares.
     """
 
     scale: NDArray[np.float64]
@@ -187,8 +205,9 @@ class LowRankFactor(Factor):
             np.matmul(off, basis, out=on)
             # Taken off, not squared and subtracted, which would leave rounding alone
             # of a row whose distance along the basis is large.
-            np.subtract(off, on @ basis.T, out=off)
-            np.divide(on, deviations, out=on)
+            if basis.size:
+                np.subtract(off, on @ basis.T, out=off)
+                np.divide(on, deviations, out=on)
             return finish(off, on, basis)
 
         return kernel
@@ -222,27 +241,50 @@ def factor(
 ) -> Factor:
     """Return the covariance of some moments, factored to measure distances with.
 
+    Of the rows themselves, where they are fewer than their columns, `factor_rows` makes
+    the same without a matrix of n_features x n_features.
+
     Parameters
     ----------
     total : Moments
+        Whose covariance S is the maximum-likelihood one.
     covariance : str, default="oas"
-        - "oas": shrunk to a sphere by Oracle Approximating Shrinkage,
-        - "ledoit_wolf": shrunk by Ledoit's and Wolf's estimate, from moments with
-          fourth powers,
-        - "empirical": the maximum-likelihood covariance,
-        - "diagonal": its diagonal alone,
-        - "ppca": its leading directions, and the mean variance of all others,
-        - "low_rank": its leading directions, and the ridge alone in all others.
+        - "oas": S shrunk to a sphere by Oracle Approximating Shrinkage,
+        - "ledoit_wolf": S shrunk to a sphere by Ledoit's and Wolf's estimate, from
+          ``moments(X, fourth=True)``,
+        - "empirical": S,
+        - "diagonal": the diagonal of S,
+        - "ppca": S along its leading directions, and in all others their mean variance,
+        - "low_rank": S along its leading directions, and the ridge alone in all others.
+
+        Under "empirical" and "diagonal" distances do not depend on the units of the
+        columns; the others are for columns of one unit.
     ridge : float, default=1e-6
-        What is added to variances, as a share of them; in [0, 1].
+        What is added to variances, dimensionless, in [0, 1]: for "ppca" and "low_rank"
+        this share of the mean variance, else as in `ridge_variances`.
     n_components : int, float or None, default=None
-        Number of leading directions, or the least share of the variance that they hold,
-        in (0, 1). None for "ppca" is as many as hold 95 % of it, but at most one for
-        five rows; for "low_rank" all.
+        Of "ppca" and "low_rank" the number of leading directions, or the share of the
+        variance, in (0, 1), that the fewest of them hold. None is for "ppca" 0.95, but
+        at most a direction for five rows; for "low_rank" all.
 
     Returns
     -------
     factor : Factor
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is out of range, n_components is not for this covariance, or
+        moments for "ledoit_wolf" are without fourth powers.
+
+    References
+    ----------
+    .. [1] M. Tipping, C. Bishop, "Probabilistic principal component analysis", J. Royal
+           Statistical Society B 61(3), 1999, Eq. (8).
+    .. [2] Y. Chen, A. Wiesel, Y. Eldar, A. Hero, "Shrinkage algorithms for MMSE
+           covariance estimation", IEEE Trans. Signal Processing 58(10), 2010.
+    .. [3] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
+           covariance matrices", J. Multivariate Analysis 88(2), 2004.
 
     Examples
     --------
@@ -256,67 +298,264 @@ def factor(
     >>> bool(near < 3 < 100 < far)
     True
     """
+    _check_parameters(covariance, ridge, n_components, len(total.mean))
+    S = total.covariance
+    if covariance in _LEADING:
+        return _leading(_directions(total), covariance, ridge, n_components)
+    if covariance == "diagonal":
+        return _diagonal(total.mean, S.diagonal(), ridge)
+    shrinkage = 0.0
+    if covariance == "ledoit_wolf":
+        shrinkage = ledoit_wolf_shrinkage(total)
+    elif covariance == "oas":
+        shrinkage = oas_shrinkage(S, total.n_samples)
+    root, log_determinant = whitening_matrix(shrink(S, shrinkage), ridge)
+    return FullFactor(total.mean, shrinkage, log_determinant, root, S, ridge)
+
+
+def factor_rows(
+    X: NDArray[Any],
+    covariance: str = "oas",
+    *,
+    ridge: float = 1e-6,
+    n_components: int | float | None = None,
+) -> Factor:
+    """Return the covariance of the rows of `X`, factored to measure distances with.
+
+    The distances are those of ``factor(moments(X), ...)``. Where rows are fewer than
+    columns they come from a thin singular value decomposition, and for "diagonal" from
+    the variances, so that no matrix of n_features x n_features is made.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Real, finite numbers, of at least one row; for "robust" see `robust_factor`.
+    covariance, ridge, n_components
+        As in `factor`.
+
+    Returns
+    -------
+    factor : Factor
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `factor` or `moments` raise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifoldgen.covariance import moments
+    >>> X = np.random.default_rng(0).normal(size=(20, 50))
+    >>> wide, full = factor_rows(X), factor(moments(X))
+    >>> wide.basis.shape, wide.rank
+    ((50, 19), 19)
+    >>> bool(np.allclose(wide.squared_distances(X), full.squared_distances(X)))
+    True
+    """
+    rows = numeric_rows(X)
+    n_samples, n_features = rows.shape
+    _check_parameters(covariance, ridge, n_components, n_features)
+    if covariance == "diagonal":
+        mean, std = column_moments(rows)
+        return _diagonal(mean, np.square(std), ridge)
+    if n_samples >= n_features:
+        total = moments(rows, fourth=covariance == "ledoit_wolf")
+        return factor(total, covariance, ridge=ridge, n_components=n_components)
+    if covariance in _LEADING:
+        return _leading(principal_directions(rows), covariance, ridge, n_components)
+    return _wide(rows, covariance, ridge)
+
+
+def _check_parameters(
+    covariance: Any, ridge: Any, n_components: Any, n_features: int
+) -> None:
     check_choice("covariance", covariance, KINDS)
     check_real("ridge", ridge, 0.0, 1.0)
-    if covariance in ("ppca", "low_rank"):
-        return _leading(total, covariance == "ppca", ridge, n_components)
-    if n_components is not None:
+    if n_components is None:
+        return
+    if covariance not in _LEADING:
         raise ValueError(
             "n_components must be None for every covariance but 'ppca' and "
             f"'low_rank', got {n_components!r} for {covariance!r}."
         )
-    S, shrinkage = total.covariance, 0.0
-    if covariance == "diagonal":
-        S = np.diag(S.diagonal())
-    elif covariance == "ledoit_wolf":
-        shrinkage = ledoit_wolf_shrinkage(total)
-    elif covariance == "oas":
-        shrinkage = oas_shrinkage(S, total.n_samples)
-    whitening, log_determinant = whitening_matrix(shrink(S, shrinkage), ridge)
-    return FullFactor(total.mean, shrinkage, log_determinant, whitening, S, ridge)
+    check_n_components(n_components, n_features)
 
 
-def _leading(
-    total: Moments, with_noise: bool, ridge: float, n_components: int | float | None
+def check_n_components(value: Any, most: int, hint: str = "") -> None:
+    """Raise where `value` is neither a share in (0, 1) nor an int from 1 to `most`."""
+    if isinstance(value, float | np.floating):
+        check_real("n_components", float(value), 0.0, 1.0, closed="neither")
+    else:
+        check_int("n_components", value, 1, most, hint)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Variances of rows along orthonormal directions, the largest first.
+
+    There may be fewer directions than columns; the variance along the rest is 0.
+    """
+
+    mean: NDArray[np.float64]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    n_samples: int
+
+    @property
+    def mean_variance(self) -> float:
+        """Mean variance of the columns, 1 where there is none."""
+        return float(self.values.sum()) / len(self.mean) or 1.0
+
+    def beyond(self, n_kept: int) -> float:
+        """Return the mean variance along all directions but the leading ones."""
+        n_left = len(self.mean) - n_kept
+        return float(self.values[n_kept:].sum()) / n_left if n_left else 0.0
+
+    def n_holding(self, share: float) -> int:
+        """Return how many directions hold that share of the variance, at least 1."""
+        held = np.cumsum(self.values)
+        return min(int(np.searchsorted(held, share * held[-1])) + 1, len(held))
+
+
+def principal_directions(X: NDArray[Any]) -> Principal:
+    """Return the principal directions of rows, by the smaller of the two squares."""
+    n_samples, n_features = X.shape
+    if n_samples >= n_features:
+        return _directions(moments(X))
+    mean, centred = _centred(X)
+    values, vectors = _thin(centred / np.sqrt(n_samples))
+    return Principal(mean, values, vectors, n_samples)
+
+
+def _directions(total: Moments) -> Principal:
+    with narrow_blas(len(total.mean)):
+        values, vectors = eigh(total.covariance)
+    values = np.maximum(values[::-1], 0.0)
+    return Principal(total.mean, values, vectors[:, ::-1], total.n_samples)
+
+
+def low_rank_factor(
+    principal: Principal,
+    values: NDArray[np.float64],
+    noise: float,
+    ridge: float,
 ) -> LowRankFactor:
-    n_features = len(total.mean)
-    S = total.covariance
-    with narrow_blas(n_features):
-        values, vectors = eigh(S)
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    n_kept = _n_components(values, n_components, total.n_samples, with_noise)
-    mean_variance = values.mean() or 1.0
-    noise = max(ridge, np.finfo(float).eps) * mean_variance
-    if with_noise and n_kept < n_features:
-        noise += values[n_kept:].mean()
-    kept = values[:n_kept] + max(ridge, np.finfo(float).eps) * mean_variance
-    variances = kept / noise
+    """Return a factor with variances along the leading directions, and noise beyond.
+
+    The ridge, a share of the mean variance, is added to all of them.
+    """
+    n_features = len(principal.mean)
+    added = max(ridge, np.finfo(float).eps) * principal.mean_variance
+    noise += added
+    variances = (values + added) / noise
     return LowRankFactor(
-        total.mean,
+        principal.mean,
         0.0,
         float(n_features * np.log(noise) + np.log(variances).sum()),
         np.full(n_features, np.sqrt(noise)),
-        np.ascontiguousarray(vectors[:, :n_kept]),
+        np.ascontiguousarray(principal.vectors[:, : len(values)]),
         variances,
-        _rank(values),
+        rank_of(principal.values),
     )
 
 
-def _n_components(
-    values: NDArray[np.float64], n_components: Any, n_samples: int, with_noise: bool
-) -> int:
-    n_features = len(values)
-    if n_components is None and not with_noise:
-        return n_features
-    most = n_features
-    share = n_components
-    if n_components is None:
-        share, most = 0.95, max(1, min(n_samples // 5, n_features - 1))
-    if isinstance(share, float):
-        check_real("n_components", share, 0.0, 1.0, closed="neither")
-        reached = np.cumsum(values) >= share * values.sum()
-        return min(int(np.argmax(reached)) + 1, most)
-    return check_int("n_components", share, 1, n_features)
+def _leading(
+    principal: Principal, covariance: str, ridge: float, n_components: Any
+) -> LowRankFactor:
+    n_features = len(principal.mean)
+    most, wanted = len(principal.values), n_components
+    if wanted is None and covariance == "ppca":
+        most, wanted = min(principal.n_samples // 5, n_features - 1), 0.95
+    if wanted is None:
+        wanted = n_features
+    elif isinstance(wanted, float | np.floating):
+        wanted = principal.n_holding(float(wanted))
+        wanted = max(1, min(wanted, most))
+    noise = principal.beyond(wanted) if covariance == "ppca" else 0.0
+    return low_rank_factor(principal, principal.values[:wanted], noise, ridge)
+
+
+def _diagonal(
+    mean: NDArray[np.float64], variances: NDArray[np.float64], ridge: float
+) -> LowRankFactor:
+    used = variances + ridge_of(variances, ridge)
+    used[used <= 0] = 1.0
+    return LowRankFactor(
+        mean,
+        0.0,
+        float(np.log(used).sum()),
+        np.sqrt(used),
+        np.empty((len(mean), 0)),
+        np.empty(0),
+        int(np.count_nonzero(variances)),
+    )
+
+
+def _wide(X: NDArray[Any], covariance: str, ridge: float) -> LowRankFactor:
+    """Return what `whitening_matrix` stands for, of fewer rows than columns."""
+    n_samples, n_features = X.shape
+    mean, centred = _centred(X)
+    squares = np.einsum("ij,ij->i", centred, centred)
+    shrinkage = 0.0
+    if covariance != "empirical":
+        shrinkage = _shrinkage_of_rows(centred, squares, covariance)
+    mean_variance = float(squares.sum()) / (n_samples * n_features)
+    sphere = shrinkage * mean_variance
+    variances = (1 - shrinkage) * np.square(centred).mean(axis=0) + sphere
+    least = np.finfo(float).eps * (mean_variance or 1.0)
+    noise = np.maximum(sphere + ridge_of(variances, ridge), least)
+    scale = np.sqrt(noise)
+    values, vectors = _thin(centred / scale * np.sqrt((1 - shrinkage) / n_samples))
+    return LowRankFactor(
+        mean,
+        shrinkage,
+        float(np.log(noise).sum() + np.log1p(values).sum()),
+        scale,
+        np.ascontiguousarray(vectors),
+        values + 1,
+        rank_of(values),
+    )
+
+
+def _shrinkage_of_rows(
+    centred: NDArray[np.float64], squares: NDArray[np.float64], covariance: str
+) -> float:
+    """Return the shrinkage of a covariance from the products of the rows.
+
+    ``tr(S²)`` is the sum of their squares, over the square of their number.
+    """
+    n_samples, n_features = centred.shape
+    trace = float(squares.sum())
+    if trace <= 0:
+        return float(n_features > 1)
+    square = float(np.sum(np.square(centred @ centred.T / trace)))
+    if covariance == "oas":
+        return oas_weight(square, n_samples, n_features)
+    fourth = n_samples * float(np.sum(np.square(squares / trace)))
+    return ledoit_wolf_weight(square, fourth, n_samples, n_features)
+
+
+def _centred(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and the rows less it, a column that does not vary exactly 0."""
+    rows = X.astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise ValueError("X must hold finite values, got NaN or infinity.")
+    mean = rows.mean(axis=0)
+    mean = np.where((rows == rows[0]).all(axis=0), rows[0], mean)
+    rows -= mean
+    return mean, rows
+
+
+def _thin(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the eigenvalues of ``rowsᵀ rows``, largest first, and their vectors.
+
+    Rows have a mean of 0, so one direction fewer than rows is left.
+    """
+    with narrow_blas(len(rows)):
+        _, deviations, vectors = svd(rows, full_matrices=False, check_finite=False)
+    n_left = max(1, len(rows) - 1)
+    return np.square(deviations[:n_left]), vectors[:n_left].T
 
 
 def _correlation_values(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -328,6 +567,7 @@ def _correlation_values(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _rank(values: NDArray[np.float64]) -> int:
+def rank_of(values: NDArray[np.float64]) -> int:
+    """Return how many eigenvalues are above `RANK_TOLERANCE` of the largest."""
     largest = values.max(initial=0.0)
     return int((values > RANK_TOLERANCE * largest).sum()) if largest > 0 else 0

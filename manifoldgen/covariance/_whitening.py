@@ -45,9 +45,15 @@ def ridge_variances(
     >>> ridge_variances(np.diag([4.0, 0.0]), 1e-3)
     array([4.e-03, 2.e-06])
     """
-    mean_variance = np.trace(covariance) / len(covariance)
+    return ridge_of(covariance.diagonal(), ridge)
+
+
+def ridge_of(variances: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Return what `ridge_variances` does, from the variances of the columns alone."""
+    mean_variance = variances.mean()
     floor = ridge * (mean_variance if mean_variance > 0 else 1.0)
-    return ridge * np.maximum(covariance.diagonal(), floor)
+    added: NDArray[np.float64] = ridge * np.maximum(variances, floor)
+    return added
 
 
 def whitening_matrix(
