@@ -84,17 +84,22 @@ def every_class_kept(
     return np.sort(np.append(kept, out[lost])), out[~lost]
 
 
-def check_labels_of_rows(y: Any, n: int) -> NDArray[Any]:
-    """Return `y` as `n` discrete labels without a missing one, else raise."""
+def check_labels_of_rows(
+    y: Any, n: int, parameter: str = "conditional"
+) -> NDArray[Any]:
+    """Return `y` as `n` discrete labels without a missing one, else raise.
+
+    `parameter` is the name of the one that asks for them.
+    """
     if y is None:
         raise ValueError(
-            "conditional=True needs labels: call fit(X, y), or set conditional=False."
+            f"{parameter}=True needs labels: call fit(X, y), or set {parameter}=False."
         )
     n_missing = sum(map(_is_missing, y.tolist() if hasattr(y, "tolist") else y))
     if n_missing:
         raise ValueError(
             f"y must hold a label for each row, got {n_missing} missing ones (NaN "
-            "or None). Leave these rows out, or set conditional=False."
+            f"or None). Leave these rows out, or set {parameter}=False."
         )
     labels = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n), labels)
