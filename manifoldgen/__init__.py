@@ -38,6 +38,7 @@ _HOMES = {
     "NeighborManifold": "manifold",
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
+    "ScoreOutlierDetector": "outliers",
     "SearchCurveDisplay": "plotting",
     "ShepardDisplay": "plotting",
     "TSNEManifold": "manifold",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from .neighbors import nearest_neighbors as nearest_neighbors
     from .outliers import MahalanobisScorer as MahalanobisScorer
     from .outliers import ManifoldScorer as ManifoldScorer
+    from .outliers import ScoreOutlierDetector as ScoreOutlierDetector
     from .persistence import load as load
     from .persistence import save as save
     from .pipeline import GenerativePipeline as GenerativePipeline

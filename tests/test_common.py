@@ -25,6 +25,7 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    ScoreOutlierDetector,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -64,6 +65,7 @@ ESTIMATORS = {
     ImageAugmenter: ImageAugmenter,
     MahalanobisScorer: MahalanobisScorer,
     ManifoldScorer: lambda: ManifoldScorer(AutoencoderManifold(max_epochs=2)),
+    ScoreOutlierDetector: ScoreOutlierDetector,
     GenerativePipeline: lambda: GenerativePipeline(
         [("scaler", StandardScaler()), ("gan", LatentGAN(max_epochs=2))]
     ),
@@ -89,6 +91,7 @@ N_CHECKS = {
     ImageAugmenter: 47,
     MahalanobisScorer: 47,
     ManifoldScorer: 47,
+    ScoreOutlierDetector: 47,
     GenerativePipeline: 41,
 }
 

@@ -37,6 +37,7 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    ScoreOutlierDetector,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -176,6 +177,16 @@ GENERATORS |= {
 SCORERS = {
     "mahalanobis": MahalanobisScorer(random_state=0),
     "empirical": MahalanobisScorer(covariance="empirical", random_state=0),
+    "classes": MahalanobisScorer(
+        covariance="ledoit_wolf",
+        class_conditional=True,
+        relative=True,
+        normalize="l2",
+        random_state=0,
+    ),
+    "score detector": ScoreOutlierDetector(
+        MahalanobisScorer(covariance="diagonal"), random_state=0
+    ),
     "manifold scorer": ManifoldScorer(MANIFOLDS["perceptrons"], random_state=0),
     "pca scorer": ManifoldScorer(PCA(5), random_state=0),
 }
@@ -656,7 +667,9 @@ UNLABELLED = [
 ]
 
 
-@pytest.mark.parametrize("name", [*UNLABELLED, "gan", *SCORERS])
+@pytest.mark.parametrize(
+    "name", [*UNLABELLED, "gan", *(name for name in SCORERS if name != "classes")]
+)
 def test_labels_are_ignored_where_nothing_asks_for_them(name):
     without = clone(ALL[name]).fit(X)
     assert_same_answers(without, fitted(name))

@@ -32,6 +32,7 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    ScoreOutlierDetector,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -75,11 +76,12 @@ ESTIMATORS = {
     "ImageAugmenter": ImageAugmenter(random_state=0),
     "MahalanobisScorer": MahalanobisScorer(random_state=0),
     "ManifoldScorer": ManifoldScorer(MANIFOLD, random_state=0),
+    "ScoreOutlierDetector": ScoreOutlierDetector(random_state=0),
     "GenerativePipeline": make_generative_pipeline(StandardScaler(), MANIFOLD, GAN),
 }
 # a Pipeline fits its steps in place, scorers work in float64
 WHOLE = [name for name in ESTIMATORS if name != "GenerativePipeline"]
-IN_FLOAT32 = [name for name in WHOLE if not name.endswith("Scorer")]
+IN_FLOAT32 = [name for name in WHOLE if not name.endswith(("Scorer", "Detector"))]
 FROM_TWO_ROWS = [name for name in ESTIMATORS if name != "ImageAugmenter"]
 MANIFOLDS = ["AutoencoderManifold", "convolutions", *MAPS]
 PARTIAL = [name for name, it in ESTIMATORS.items() if hasattr(it, "partial_fit")]

@@ -1,43 +1,40 @@
-"""What outlier detectors share that measure a distance from the training data."""
+"""What outlier detectors share that measure how far a row is from the training data."""
 
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import flatten_images
-from .._validation import check_choice, check_real
+from .._random import draw_seed
+from .._validation import check_real
+from ._pvalues import conformal_pvalues, conformal_threshold, n_calibration_needed
 
 MAX_KEPT = 10_000
 """The most rows that an offset, or p-values, are taken from."""
 
+_CONTAMINATION = 0.1
 
-def conformal_pvalues(
-    distances: NDArray[np.float64], calibration: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return ``(1 + #{calibration >= distance}) / (1 + n)`` of each distance.
 
-    Where a row and the n calibration rows are exchangeable, and the distance was fitted
-    to neither, a p-value of at most u has probability at most u.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> conformal_pvalues(np.array([0.5, 3.0, 9.0]), np.array([1.0, 2.0, 3.0]))
-    array([1.  , 0.5 , 0.25])
-    """
-    below = np.searchsorted(np.sort(calibration), distances, side="left")
-    pvalues: NDArray[np.float64] = (1 + len(calibration) - below) / (
-        1 + len(calibration)
+def seeded_clone(estimator: Any, rng: np.random.RandomState) -> Any:
+    """Return a clone whose `random_state`, where it is None, is drawn from `rng`."""
+    copy = clone(estimator)
+    parameters = copy.get_params()
+    copy.set_params(
+        **{
+            name: draw_seed(rng)
+            for name in sorted(parameters)
+            if name.split("__")[-1] == "random_state" and parameters[name] is None
+        }
     )
-    return pvalues
+    return copy
 
 
 class DistanceScorer(OutlierMixin, BaseEstimator):
-    """Everything that follows from squared distances and an offset."""
+    """Everything that follows from distances and an offset."""
 
     offset_: float
 
@@ -45,7 +42,7 @@ class DistanceScorer(OutlierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        """Return distances under moments that the calibration rows are not part of."""
+        """Return distances under a law that the calibration rows are not part of."""
         raise NotImplementedError
 
     def _calibration(self) -> NDArray[np.float64]:
@@ -65,7 +62,7 @@ class DistanceScorer(OutlierMixin, BaseEstimator):
         return rows
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return minus the squared distance of each row; high is normal.
+        """Return minus the distance of each row; high is normal.
 
         Parameters
         ----------
@@ -74,7 +71,7 @@ class DistanceScorer(OutlierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
-            At most 0, dimensionless.
+            Dimensionless.
         """
         return -self._distances(self._rows(X))
 
@@ -103,6 +100,22 @@ class DistanceScorer(OutlierMixin, BaseEstimator):
         labels : ndarray of shape (n_samples,), int64
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:
+        """Return the labels of the rows of `X` after a fit to them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Labels, for a scorer that uses them.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64
+            -1 for outliers and +1 for the rest.
+        """
+        return self.fit(X, y).predict(X)
 
     def pvalue(self, X: Any) -> NDArray[np.float64]:
         """Return how probable it is that a normal row is at least as far as each of X.
@@ -134,12 +147,43 @@ class DistanceScorer(OutlierMixin, BaseEstimator):
             )
         return conformal_pvalues(self._held_out_distances(rows), calibration)
 
-    def _check_parameters(self) -> None:
-        check_choice("covariance", self.covariance, ("oas", "empirical"))
-        check_real("ridge", self.ridge, 0.0, 1.0)
-        check_real("contamination", self.contamination, 0.0, 0.5, closed="right")
+    def _check_threshold(self) -> None:
+        rate = self.false_alarm_rate
+        if self.contamination is not None:
+            check_real("contamination", self.contamination, 0.0, 0.5, closed="right")
+            if rate is not None:
+                raise ValueError(
+                    "contamination must be None where false_alarm_rate is given, got "
+                    f"contamination={self.contamination!r} and false_alarm_rate="
+                    f"{rate!r}. One of them sets the threshold; set the other to None."
+                )
+        if rate is not None:
+            check_real("false_alarm_rate", rate, 0.0, 0.5, closed="right")
         fraction = self.calibration_fraction
         check_real("calibration_fraction", fraction, 0.0, 1.0, closed="left")
 
     def _n_calibration(self, n_samples: int) -> int:
         return min(math.floor(self.calibration_fraction * n_samples + 1e-9), MAX_KEPT)
+
+    def _share_offset(self, distances: NDArray[np.float64]) -> float:
+        """Return the offset beyond which a share `contamination` of distances lies."""
+        given = self.contamination
+        share = _CONTAMINATION if given is None else given
+        return float(np.percentile(-distances, 100 * share))
+
+    def _rate_offset(self) -> float:
+        """Return the offset at which conformal p-values are `false_alarm_rate`."""
+        rate, calibration = self.false_alarm_rate, self._calibration()
+        needed = n_calibration_needed(rate)
+        if len(calibration) < needed:
+            fraction = self.calibration_fraction
+            fix = "a calibration_fraction above 0"
+            if fraction > 0:
+                n_rows = math.ceil(needed / fraction - 1e-9)
+                fix = f"{n_rows} rows, or a larger calibration_fraction or rate"
+            raise ValueError(
+                f"false_alarm_rate={rate!r} needs {needed} calibration rows at least, "
+                f"got {len(calibration)}, with calibration_fraction={fraction!r}. Fit "
+                f"with {fix}."
+            )
+        return -conformal_threshold(calibration, rate)

@@ -1,84 +1,107 @@
-"""Outliers by the Mahalanobis distance from all training rows."""
+"""Outliers by the Mahalanobis distance from all training rows, or from their class."""
 
-import math
 import warnings
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from functools import partial, reduce
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigvalsh
-from scipy.stats import f as f_distribution
+from sklearn.utils import Tags
 
+from .._conditional import check_labels_of_rows
 from .._random import draw_seed, random_state_of
-from .._validation import check_choice
+from .._validation import check_bool, check_choice, check_real, check_sizes
 from ..base import unchanged_on_error
-from ..covariance import (
-    Moments,
-    moments,
-    oas_shrinkage,
-    shrink,
-    squared_distances,
-    whitening_matrix,
+from ..covariance import ClassMoments, Factor, Moments, factor, robust_factor
+from ._base import MAX_KEPT
+from ._groups import LEAST_CALIBRATION, fisher, tail_of
+from ._law import (
+    Law,
+    Total,
+    blocks,
+    law_of,
+    law_of_rows,
+    merge,
+    total_of,
+    unit_rows,
+    without,
 )
-from ._base import MAX_KEPT, DistanceScorer
+from ._law_scorer import LawScorer
+from ._pvalues import chi2_threshold, f_threshold
+from ._reservoir import AllRows, Reservoir, kept_of, row_keys
+
+Covariance = Literal[
+    "oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank", "robust"
+]
+COVARIANCES: tuple[str, ...] = get_args(Covariance)
+"""What `covariance` of scorers may be."""
 
 
-def row_keys(seed: int, start: int, n_rows: int) -> NDArray[np.float64]:
-    """Return random numbers of the rows `start` and on in a stream of rows.
-
-    They depend on `seed` and on a row's place in the stream, not on the batches.
-    """
-    stream = np.random.PCG64(seed).advance(start)
-    return np.random.Generator(stream).random(n_rows)
-
-
-def smallest(
-    keys: NDArray[np.float64], rows: NDArray[Any], n_kept: int
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Return the `n_kept` smallest keys, sorted, and their rows.
-
-    The rows of the smallest keys in a stream are a uniform sample of it, and so are the
-    first of these.
-    """
-    if len(keys) > n_kept:
-        kept = keys <= np.partition(keys, n_kept - 1)[n_kept - 1]
-        keys, rows = keys[kept], rows[kept]
-    order = np.argsort(keys, kind="stable")[:n_kept]
-    return keys[order], rows[order]
-
-
-class MahalanobisScorer(DistanceScorer):
+class MahalanobisScorer(LawScorer):
     r"""Score rows by their squared Mahalanobis distance from the training data.
 
-    .. math:: D^2(x) = (x - \mu)^T (\Sigma + R)^{-1} (x - \mu)
+    .. math:: D^2(x) = \min_c (x - \mu_c)^T (\Sigma_c + R)^{-1} (x - \mu_c)
 
-    with the mean, a covariance that may be shrunk, and a diagonal ridge R that follows
-    the variances of the columns. Data that span less than their space are no special
-    case: a row off the span is far, and the farther off the farther. Moments stream
-    exactly by `partial_fit`. For data of several clusters, or on a curved surface,
-    score the latents and residuals of a manifold instead: `ManifoldScorer`.
+    with one mean and covariance, or those of each class c, and a diagonal ridge R that
+    follows the variances of the columns. Data that span less than their space are no
+    special case: a row off the span is far, and the farther off the farther. Moments
+    stream exactly by `partial_fit`. For data on a curved surface, score the latents and
+    residuals of a manifold instead: `ManifoldScorer`.
 
     Parameters
     ----------
-    covariance : {"oas", "empirical"}, default="oas"
-        "oas" is shrunk to a sphere by Oracle Approximating Shrinkage, for columns of
-        one unit; "empirical" is the maximum-likelihood covariance, under which
-        distances do not depend on the units of the columns.
+    covariance : {"oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank", \
+"robust"}, default="oas"
+        "oas" and "ledoit_wolf" are shrunk to a sphere, by Oracle Approximating
+        Shrinkage or by Ledoit's and Wolf's estimate, for columns of one unit;
+        "empirical" is the maximum-likelihood covariance, under which distances do not
+        depend on the units of the columns, and "diagonal" its diagonal. "ppca" has
+        leading directions and one variance of all others, "low_rank" the ridge alone
+        in all others. "robust", the minimum covariance determinant, is for training
+        rows of which a good part are outliers.
+    n_components : int, float or None, default=None
+        Number of leading directions of "ppca", "low_rank" and "robust", or the least
+        share of the variance that they hold, in (0, 1); None chooses.
     ridge : float, default=1e-6
         What is added to the variance of each column, as a share of that variance and
         at least of `ridge` times the mean variance; in [0, 1].
-    contamination : float, default=0.1
-        Share of training rows that `predict` calls outliers, in (0, 0.5].
+    class_conditional : bool, default=False
+        Whether there is a Gaussian of each class in `y`, of which the nearest counts.
+    class_covariance : {"tied", "full"}, default="tied"
+        Whether classes share the covariance of the rows less the means of their class,
+        or have one each, for which two rows of each class are the least.
+    relative : bool, default=False
+        Whether the squared distance from one Gaussian on the rows of all classes is
+        taken off [5]_, so that what is common to all classes does not count; for
+        rows that are almost of a class. Needs `class_conditional`.
+    normalize : {"l2"} or None, default=None
+        "l2" first puts rows, of each group by itself, to length 1 [6]_, for features
+        of a network whose length says more of the network than of the row.
+    groups : sequence of int or None, default=None
+        Numbers of columns, of several layers of a network, say: each group of columns
+        has a distance of its own. They are combined by Fisher's statistic of their
+        p-values among the calibration rows; `pvalue` ranks that statistic among other
+        calibration rows, so it holds for groups that depend on each other.
+    contamination : float or None, default=None
+        Share of training rows that `predict` calls outliers, in (0, 0.5]; None is 0.1
+        unless `false_alarm_rate` is given.
+    false_alarm_rate : float or None, default=None
+        Share of new normal rows that `predict` calls outliers, in (0, 0.5], in place
+        of `contamination`: `predict` is then -1 where `pvalue` is at most this, and
+        all distances are from the rows that do not calibrate.
     calibration_fraction : float, default=0.2
         Share of training rows that conformal p-values are calibrated on, in [0, 1); at
         most 10,000 rows. They are left out of a second set of moments, which serves
-        `pvalue` alone; everything else rests on all rows.
-    pvalue_method : {"conformal", "f"}, default="conformal"
+        `pvalue` alone; everything else rests on all rows. With `groups` the first half
+        of them makes distances comparable and the other half calibrates.
+    pvalue_method : {"conformal", "f", "chi2"}, default="conformal"
         "conformal" holds for rows of any distribution, of which training rows and new
         rows are independent draws; its smallest value is ``1 / (1 + n_calibration)``.
         "f" is the exact law of new rows for Gaussian data, with p-values of any
-        smallness; for ``covariance="empirical"`` of full rank, with more rows than
-        columns.
+        smallness; for ``covariance="empirical"`` of full rank without classes, groups
+        or `normalize`, with more rows than columns. "chi2" is its limit for many rows,
+        allowed from where at most .055 of new rows have a p-value of .05.
     random_state : int, RandomState or None, default=None
         Chooses the calibration rows, and the rows behind `offset_` where there are
         more than 10,000.
@@ -86,17 +109,22 @@ class MahalanobisScorer(DistanceScorer):
     Attributes
     ----------
     location_ : ndarray of shape (n_features,), float64
-        Mean of all rows.
+        Mean of all rows; of "robust" the robust one.
     covariance_ : ndarray of shape (n_features, n_features), float64
-        Covariance of all rows, shrunk, without the ridge.
-    shrinkage_ : float
-        Weight of the sphere in it; 0 for ``covariance="empirical"``.
-    whitening_ : ndarray of shape (n_features, n_features), float64
-        W such that ``||(x - location_) W||²`` is the squared distance.
+        Covariance that distances are measured with, ridge included; one for each class
+        before these axes with ``class_covariance="full"``. No two groups covary.
+    shrinkage_ : float or ndarray
+        Weight of the sphere in it; of each group and each class, where there are.
+    rank_ : int or ndarray
+        Number of directions in which the rows vary.
+    condition_number_ : float or ndarray
+        Largest over smallest eigenvalue of the covariance.
+    classes_, means_ : ndarray of shape (n_classes, ...)
+        Labels and means of the classes, where there are.
     offset_ : float
         The percentile ``100 * contamination`` of the scores of at most 10,000 training
-        rows. New rows fall below it more often where rows are few to a column; rates
-        for new rows are what `pvalue` is for.
+        rows, below which new rows fall more often where rows are few to a column; or
+        the score at which `pvalue` is `false_alarm_rate`.
     n_samples_seen_ : int
         Number of rows in the moments.
     n_features_in_ : int
@@ -105,8 +133,9 @@ class MahalanobisScorer(DistanceScorer):
     Raises
     ------
     ValueError
-        If a parameter is out of range, X has fewer than 2 rows (in `fit`), or
-        ``pvalue_method="f"`` goes with another covariance than "empirical".
+        If a parameter is out of range or does not go with another, X has fewer than 2
+        rows (in `fit`), `y` is missing or has too few rows of a class where
+        `class_conditional`, or calibration rows are too few.
 
     References
     ----------
@@ -117,6 +146,13 @@ class MahalanobisScorer(DistanceScorer):
            Springer, 2005, Sect. 4.1 (split conformal).
     .. [3] T. W. Anderson, "An introduction to multivariate statistical analysis", 3rd
            ed., Wiley, 2003, Theorem 5.2.2 (the F law).
+    .. [4] K. Lee, K. Lee, H. Lee, J. Shin, "A simple unified framework for detecting
+           out-of-distribution samples and adversarial attacks", NeurIPS 2018,
+           arXiv:1807.03888 (tied classes).
+    .. [5] J. Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD
+           detection", 2021, arXiv:2106.09022.
+    .. [6] M. Mueller, M. Hein, "Mahalanobis++: improving OOD detection via feature
+           normalization", ICML 2025, arXiv:2505.18032.
 
     Examples
     --------
@@ -128,6 +164,11 @@ class MahalanobisScorer(DistanceScorer):
     array([ 1, -1])
     >>> scorer.pvalue([[4.0, 4.0, 4.0]]).round(3)
     array([0.005])
+    >>> y = np.arange(1000) % 2
+    >>> X[y == 1] += 9
+    >>> scorer = MahalanobisScorer(class_conditional=True, random_state=0).fit(X, y)
+    >>> scorer.nearest_class([[9.0, 9.0, 9.0]]), scorer.predict([[4.5, 4.5, 4.5]])
+    (array([1]), array([-1]))
     """
 
     _training_data = ("_reservoir",)
@@ -135,29 +176,43 @@ class MahalanobisScorer(DistanceScorer):
     def __init__(
         self,
         *,
-        covariance: Literal["oas", "empirical"] = "oas",
+        covariance: Covariance = "oas",
+        n_components: int | float | None = None,
         ridge: float = 1e-6,
-        contamination: float = 0.1,
+        class_conditional: bool = False,
+        class_covariance: Literal["tied", "full"] = "tied",
+        relative: bool = False,
+        normalize: Literal["l2"] | None = None,
+        groups: Sequence[int] | None = None,
+        contamination: float | None = None,
+        false_alarm_rate: float | None = None,
         calibration_fraction: float = 0.2,
-        pvalue_method: Literal["conformal", "f"] = "conformal",
+        pvalue_method: Literal["conformal", "f", "chi2"] = "conformal",
         random_state: Any = None,
     ) -> None:
         self.covariance = covariance
+        self.n_components = n_components
         self.ridge = ridge
+        self.class_conditional = class_conditional
+        self.class_covariance = class_covariance
+        self.relative = relative
+        self.normalize = normalize
+        self.groups = groups
         self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.calibration_fraction = calibration_fraction
         self.pvalue_method = pvalue_method
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn mean and covariance of the rows of `X`, and the offset.
+        """Learn means and covariances of the rows of `X`, and the offset.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             At least 2 rows.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Labels; ignored unless `class_conditional`.
 
         Returns
         -------
@@ -166,39 +221,47 @@ class MahalanobisScorer(DistanceScorer):
         with unchanged_on_error(self):
             self._check_parameters()
             rows = self._rows(X, reset=True, n_min=2)
-            self._seed = draw_seed(random_state_of(self.random_state))
-            keys, kept = smallest(row_keys(self._seed, 0, len(rows)), rows, MAX_KEPT)
-            self._reservoir = (len(rows), keys, kept)
-            self._learn(moments(rows), kept, self._n_calibration(len(rows)))
+            self._begin(rows.shape[1])
+            labels = self._labels(y, len(rows))
+            keys = row_keys(self._seed, 0, len(rows))
+            kept = kept_of(None, keys, rows, labels, MAX_KEPT)
+            self._learn(
+                self._totals_of(rows, labels), kept, AllRows(rows, labels, keys)
+            )
+            self._reservoir = tuple(kept)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add the rows of `X` to those seen so far.
 
-        The result is that of `fit` on all of them, whatever the batches, to rounding.
-        For that at most 10,000 rows are kept. A scorer that was saved without them
-        goes on with exact moments; its offset and calibration then rest on the new
-        rows, with a warning.
+        The result is that of `fit` on all of them, whatever the batches, to rounding;
+        new classes may come at any time. For that at most 10,000 rows are kept. A
+        scorer that was saved without them goes on with exact moments; its offset and
+        calibration then rest on the new rows, with a warning.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             One row is enough.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Labels; ignored unless `class_conditional`.
 
         Returns
         -------
         self : MahalanobisScorer
         """
-        if not hasattr(self, "n_samples_seen_"):
-            with unchanged_on_error(self):
-                self._seed = draw_seed(random_state_of(self.random_state))
-                return self._add(self._rows(X, reset=True), None)
-        rows = self._rows(X)
-        seen = Moments(self.n_samples_seen_, self.location_, self._scatter)
         with unchanged_on_error(self):
-            if not hasattr(self, "_reservoir"):
+            self._check_parameters()
+            if self.covariance == "robust":
+                raise ValueError(
+                    "covariance='robust' needs all rows at once, so partial_fit is not "
+                    "for it. Use fit, or another covariance."
+                )
+            first = not hasattr(self, "n_samples_seen_")
+            rows = self._rows(X, reset=first)
+            if first:
+                self._begin(rows.shape[1])
+            elif not hasattr(self, "_reservoir"):
                 warnings.warn(
                     "The training rows were not stored with this scorer, so offset_ "
                     "and the calibration of pvalue now rest on the rows given to "
@@ -206,150 +269,237 @@ class MahalanobisScorer(DistanceScorer):
                     UserWarning,
                     stacklevel=2,
                 )
-            return self._add(rows, seen)
-
-    def _add(self, rows: NDArray[Any], seen: Moments | None) -> Self:
-        self._check_parameters()
-        total = moments(rows)
-        keys = row_keys(self._seed, 0 if seen is None else seen.n_samples, len(rows))
-        n_offered, old_keys, old_rows = getattr(
-            self, "_reservoir", (0, keys[:0], rows[:0])
-        )
-        n_offered += len(rows)
-        # Rows that cannot be among the kept ones are left out before they are copied.
-        fresh = keys < old_keys[-1] if len(old_keys) == MAX_KEPT else slice(None)
-        keys, kept = smallest(
-            np.concatenate([old_keys, keys[fresh]]),
-            np.concatenate([old_rows, rows[fresh]]),
-            MAX_KEPT,
-        )
-        self._reservoir = (n_offered, keys, kept)
-        merged = total if seen is None else seen.merge(total)
-        return self._learn(merged, kept, self._n_calibration(n_offered))
-
-    def _learn(self, total: Moments, rows: NDArray[Any], n_calibration: int) -> Self:
-        """Learn from all moments, and from `rows` of which the first calibrate."""
-        self.n_samples_seen_, self.location_ = total.n_samples, total.mean
-        self._scatter = total.scatter
-        self.covariance_, self.shrinkage_ = self._estimate(total)
-        self.whitening_, self._log_determinant = whitening_matrix(
-            self.covariance_, self.ridge
-        )
-        scores = -self._distances(rows)
-        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
-        self._calibration_distances = np.empty(0)
-        if n_calibration and self.pvalue_method == "conformal":
-            held_out = total.without(moments(rows[:n_calibration]))
-            self._held_out_location = held_out.mean
-            self._held_out_whitening, _ = whitening_matrix(
-                self._estimate(held_out)[0], self.ridge
-            )
-            self._calibration_distances = self._held_out_distances(rows[:n_calibration])
+            self._add(rows, self._labels(y, len(rows)))
         return self
 
-    def _estimate(self, total: Moments) -> tuple[NDArray[np.float64], float]:
-        if self.covariance == "empirical":
-            return total.covariance, 0.0
-        shrinkage = oas_shrinkage(total.covariance, total.n_samples)
-        return shrink(total.covariance, shrinkage), shrinkage
-
-    def mahalanobis(self, X: Any) -> NDArray[np.float64]:
-        """Return the squared Mahalanobis distance of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples,), float64
-            Dimensionless.
-        """
-        return self._distances(self._rows(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean log-density of the rows under the Gaussian that was learned.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-            Nats a row.
-        """
-        distance = float(np.mean(self.mahalanobis(X)))
-        constant = self.n_features_in_ * math.log(2 * math.pi)
-        return -0.5 * (distance + self._log_determinant + constant)
-
-    def pvalue(self, X: Any) -> NDArray[np.float64]:
-        """Return how probable it is that a normal row is at least as far as each of X.
-
-        For rows that are not training rows. Flagging rows with a p-value of at most u
-        flags a share u of normal rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        pvalues : ndarray of shape (n_samples,), float64
-            In (0, 1]; conformal ones at least ``1 / (1 + n_calibration)``.
-
-        Raises
-        ------
-        ValueError
-            If training rows were too few to calibrate on, or the F law does not hold:
-            no more rows than columns, or columns that depend on each other.
-        """
-        if self.pvalue_method != "f":
-            return super().pvalue(X)
-        rows = self._rows(X)
-        self._check_f_law()
-        n, d = self.n_samples_seen_, self.n_features_in_
-        unbiased = self._distances(rows) * ((n - 1) / n)
-        ratio = unbiased * (n * (n - d) / (d * (n * n - 1)))
-        return f_distribution.sf(ratio, d, n - d)
-
-    def _check_f_law(self) -> None:
-        n, d = self.n_samples_seen_, self.n_features_in_
-        if n <= d:
+    def _begin(self, n_features: int) -> None:
+        """Forget what was learned, and fix what rows to come are taken apart by."""
+        for name in ("classes_", "means_", "_reservoir"):
+            self.__dict__.pop(name, None)
+        self._seed = draw_seed(random_state_of(self.random_state))
+        self._unit = self.normalize is not None
+        given = self.groups
+        sizes = (n_features,) if given is None else check_sizes("groups", given)
+        if sum(sizes) != n_features:
             raise ValueError(
-                f"pvalue_method='f' needs more rows than columns, got {n} rows of {d} "
-                "columns. Use pvalue_method='conformal'."
+                f"groups must add up to the {n_features} columns of X, got {given!r}, "
+                f"which add up to {sum(sizes)}."
             )
-        std = np.sqrt(self.covariance_.diagonal())
-        least = 0.0
-        if std.all():
-            least = float(eigvalsh(self.covariance_ / np.outer(std, std))[0])
-        # Below this the ridge would change distances by more than 1%.
-        if least < max(100 * self.ridge, 1e-10):
+        self._edges = np.cumsum([0, *sizes]).tolist()
+
+    def _labels(self, y: Any, n: int) -> NDArray[Any] | None:
+        if not self.class_conditional:
+            return None
+        return check_labels_of_rows(y, n, "class_conditional")
+
+    def _add(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        seen = getattr(self, "_totals", [])
+        totals = self._totals_of(rows, labels)
+        if seen:
+            if not isinstance(totals[0], type(seen[0])):
+                raise ValueError(
+                    "class_conditional must stay what it was in the first fit, got "
+                    f"{self.class_conditional!r}. Call fit to begin anew."
+                )
+            totals = [merge(old, new) for old, new in zip(seen, totals, strict=True)]
+        stored = getattr(self, "_reservoir", None)
+        keys = row_keys(self._seed, seen[0].n_samples if seen else 0, len(rows))
+        before = None if stored is None else Reservoir(*stored)
+        kept = kept_of(before, keys, rows, labels, MAX_KEPT)
+        self._learn(totals, kept, None)
+        self._reservoir = tuple(kept)
+
+    def _learn_in_order(self, rows: NDArray[Any]) -> Self:
+        """Learn from rows of which the first calibrate; none of them is kept."""
+        self._check_parameters()
+        self.n_features_in_ = rows.shape[1]
+        self._begin(rows.shape[1])
+        keys = np.arange(len(rows)) / len(rows)
+        kept = Reservoir(len(rows), keys[:MAX_KEPT], rows[:MAX_KEPT], None)
+        self._learn(self._totals_of(rows, None), kept, AllRows(rows, None, keys))
+        return self
+
+    def _learn(
+        self, totals: list[Total], kept: Reservoir, whole: AllRows | None
+    ) -> None:
+        """Learn from all moments, and from kept rows of which the first calibrate."""
+        if isinstance(totals[0], ClassMoments):
+            self._check_classes(totals[0])
+        self._totals, self.n_samples_seen_ = totals, totals[0].n_samples
+        self._tails, self._held_out_tails = [], []
+        self._held_out_laws, self._calibration_distances = [], np.empty(0)
+        n_calibration = self._n_calibration(kept.n_offered)
+        if self.groups is not None and n_calibration < LEAST_CALIBRATION:
             raise ValueError(
-                "pvalue_method='f' needs a covariance of full rank, got a correlation "
-                f"matrix whose smallest eigenvalue is {least:.2g}, below 100 * ridge. "
-                "Use pvalue_method='conformal', or a smaller ridge on float64 rows."
+                f"groups needs {LEAST_CALIBRATION} calibration rows at least, got "
+                f"{n_calibration}, with calibration_fraction="
+                f"{self.calibration_fraction!r}. Fit on more rows, or with a larger "
+                "calibration_fraction."
+            )
+        conformal = self.pvalue_method == "conformal"
+        used = totals
+        if conformal and n_calibration:
+            some = None if kept.labels is None else kept.labels[:n_calibration]
+            part = self._totals_of(kept.rows[:n_calibration], some)
+            left = self._totals_left(totals, part)
+            if left:
+                others = None if whole is None else whole.without(n_calibration)
+                self._held_out_laws = self._laws_of(left, others)
+                self._calibrate(kept.rows[:n_calibration])
+                used = left if self.false_alarm_rate is not None else totals
+        if used is totals:
+            self._laws = self._laws_of(totals, whole)
+        else:
+            self._laws, self._tails = self._held_out_laws, self._held_out_tails
+        self._describe(used[0])
+        self.offset_ = self._offset(kept.rows)
+
+    def _calibrate(self, rows: NDArray[Any]) -> None:
+        distances = self._by_group(self._held_out_laws, rows)
+        if self.groups is None:
+            self._calibration_distances = distances[:, 0]
+            return
+        half = len(rows) // 2
+        self._tails = [tail_of(column) for column in distances.T]
+        self._held_out_tails = [tail_of(column[:half]) for column in distances.T]
+        self._calibration_distances = fisher(distances[half:], self._held_out_tails)
+
+    def _offset(self, rows: NDArray[Any]) -> float:
+        if self.false_alarm_rate is None:
+            return self._share_offset(self._distances(rows))
+        if self.pvalue_method == "conformal":
+            return self._rate_offset()
+        self._check_law(self.pvalue_method)
+        d = self.n_features_in_
+        if self.pvalue_method == "chi2":
+            return -chi2_threshold(self.false_alarm_rate, d)
+        return -f_threshold(self.false_alarm_rate, self.n_samples_seen_, d)
+
+    # ------------------------------------------------------------ moments and laws
+
+    def _totals_of(
+        self, rows: NDArray[Any], labels: NDArray[Any] | None
+    ) -> list[Total]:
+        """Return the moments of each group of columns."""
+        return [self._total_of(columns, labels) for columns in self._columns(rows)]
+
+    def _total_of(self, columns: NDArray[Any], labels: NDArray[Any] | None) -> Total:
+        fourth = self.covariance == "ledoit_wolf"
+        if not self._unit:
+            return total_of(columns, labels, fourth=fourth)
+        parts = (
+            total_of(
+                unit_rows(columns[part]),
+                None if labels is None else labels[part],
+                fourth=fourth,
+            )
+            for part in blocks(len(columns))
+        )
+        return reduce(merge, parts)
+
+    def _totals_left(self, totals: list[Total], parts: list[Total]) -> list[Total]:
+        """Return moments without calibration rows; none where no class has a row."""
+        n_least = 2 if self.class_covariance == "full" else 1
+        left = []
+        for total, part in zip(totals, parts, strict=True):
+            rest = without(total, part, n_least)
+            if rest is None:
+                return []
+            left.append(rest)
+        return left
+
+    def _laws_of(self, totals: list[Total], whole: AllRows | None) -> list[Law]:
+        """Return the law of each group, from moments or, if robust, from the rows."""
+        if self.covariance == "robust" and whole is not None:
+            make = partial(
+                robust_factor,
+                ridge=self.ridge,
+                n_components=self.n_components,
+                random_state=self._seed,
+            )
+            return [
+                law_of_rows(
+                    self._mapped(columns, np.asarray),
+                    whole.labels,
+                    make,
+                    relative=self.relative,
+                )
+                for columns in self._columns(whole.rows)
+            ]
+        tied = self.class_covariance == "tied"
+        return [
+            law_of(total, self._factor_of, tied=tied, relative=self.relative)
+            for total in totals
+        ]
+
+    def _factor_of(self, total: Moments) -> Factor:
+        kind = "oas" if self.covariance == "robust" else self.covariance
+        n_components = None if kind == "oas" else self.n_components
+        return factor(total, kind, ridge=self.ridge, n_components=n_components)
+
+    # ----------------------------------------------------------------------- checks
+
+    def _check_classes(self, total: ClassMoments) -> None:
+        counts = np.array([part.n_samples for part in total.parts])
+        if self.class_covariance == "full" and counts.min() < 2:
+            rare = total.classes.tolist()[counts.argmin()]
+            raise ValueError(
+                "class_covariance='full' needs 2 rows of each class at least, got one "
+                f"of y={rare!r}. Drop the class, add rows of it, or set "
+                "class_covariance='tied'."
+            )
+        if total.n_samples <= len(counts):
+            raise ValueError(
+                "class_conditional=True needs more rows than classes, got one row of "
+                f"each of {len(counts)} classes, which leaves nothing that varies "
+                "within a class. Add rows, or set class_conditional=False."
             )
 
     def _check_parameters(self) -> None:
-        super()._check_parameters()
-        method = check_choice("pvalue_method", self.pvalue_method, ("conformal", "f"))
-        if method == "f" and self.covariance != "empirical":
+        check_choice("covariance", self.covariance, COVARIANCES)
+        check_real("ridge", self.ridge, 0.0, 1.0)
+        check_bool("class_conditional", self.class_conditional)
+        check_choice("class_covariance", self.class_covariance, ("tied", "full"))
+        check_bool("relative", self.relative)
+        if self.normalize is not None:
+            check_choice("normalize", self.normalize, ("l2",))
+        self._check_threshold()
+        if self.relative and not self.class_conditional:
             raise ValueError(
-                "pvalue_method='f' holds for covariance='empirical', got covariance="
-                f"{self.covariance!r}. Use pvalue_method='conformal' with it."
+                "relative=True needs class_conditional=True: without classes the "
+                "distance from all rows would be taken off itself. Set it and fit on "
+                "X and y, or set relative=False."
             )
-
-    def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return squared_distances(rows, self.location_, self.whitening_)
-
-    def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return squared_distances(
-            rows, self._held_out_location, self._held_out_whitening
+        tied = self.class_conditional and self.class_covariance == "tied"
+        if tied and self.covariance == "robust":
+            raise ValueError(
+                "covariance='robust' takes mean and covariance of one set of rows, so "
+                "with class_conditional=True it needs class_covariance='full', got "
+                "'tied'."
+            )
+        method = check_choice(
+            "pvalue_method", self.pvalue_method, ("conformal", "f", "chi2")
         )
+        if method != "conformal":
+            self._check_gaussian(method)
 
-    def _calibration(self) -> NDArray[np.float64]:
-        return self._calibration_distances
+    def _check_gaussian(self, method: str) -> None:
+        """Raise where the parameters alone rule a law for Gaussian rows out."""
+        wanted = {
+            "covariance": "empirical",
+            "class_conditional": False,
+            "normalize": None,
+            "groups": None,
+        }
+        for name, value in wanted.items():
+            given = getattr(self, name)
+            if given is not value and given != value:
+                raise ValueError(
+                    f"pvalue_method={method!r} holds for {name}={value!r}, got {name}="
+                    f"{given!r}. Use pvalue_method='conformal' with it."
+                )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.class_conditional is True
+        return tags

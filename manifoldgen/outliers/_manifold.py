@@ -1,18 +1,19 @@
 """Outliers by their distance along a manifold and off it."""
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from .._random import draw_seed, random_state_of
+from .._validation import check_choice, check_real
 from ..base import unchanged_on_error
-from ..covariance import leave_one_out, moments
-from ._base import MAX_KEPT, DistanceScorer
-from ._mahalanobis import MahalanobisScorer
+from ..covariance import leave_one_out
+from ._base import MAX_KEPT, DistanceScorer, seeded_clone
+from ._mahalanobis import COVARIANCES, Covariance, MahalanobisScorer
 
 _MIN_UNSEEN = 200
+_LEFT_OUT = ("oas", "ledoit_wolf", "empirical")
 
 
 class ManifoldScorer(DistanceScorer):
@@ -44,12 +45,16 @@ class ManifoldScorer(DistanceScorer):
         Has `transform` and `inverse_transform`: a manifold of this package, PCA, or a
         pipeline of such. It is cloned, and where a `random_state` of it or of its parts
         is None, that is drawn from ours. None is ``AutoencoderManifold()``.
-    covariance : {"oas", "empirical"}, default="oas"
+    covariance : {"oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank", \
+"robust"}, default="oas"
         As in `MahalanobisScorer`, for latents and residual each.
     ridge : float, default=1e-6
         As in `MahalanobisScorer`.
-    contamination : float, default=0.1
-        Share of normal rows that `predict` calls outliers, in (0, 0.5].
+    contamination : float or None, default=None
+        Share of normal rows that `predict` calls outliers, in (0, 0.5]; None is 0.1
+        unless `false_alarm_rate` is given.
+    false_alarm_rate : float or None, default=None
+        As in `MahalanobisScorer`: `predict` is -1 where `pvalue` is at most this.
     calibration_fraction : float, default=0.2
         Share of the rows behind the covariances that p-values are calibrated on, in
         [0, 1); at most 10,000 rows.
@@ -65,7 +70,9 @@ class ManifoldScorer(DistanceScorer):
     offset_ : float
         The percentile ``100 * contamination`` of scores: of at most 10,000 rows that
         the manifold did not see, each as if it had been left out of the covariances;
-        with fewer than 400 rows, of all training rows as they are.
+        with fewer than 400 rows, or a covariance that has no closed form of that
+        ("diagonal", "ppca", "low_rank", "robust"), of training rows as they are. Or
+        the score at which `pvalue` is `false_alarm_rate`.
     n_features_in_ : int
         Number of columns in `fit`.
 
@@ -95,9 +102,10 @@ class ManifoldScorer(DistanceScorer):
         self,
         manifold: Any = None,
         *,
-        covariance: Literal["oas", "empirical"] = "oas",
+        covariance: Covariance = "oas",
         ridge: float = 1e-6,
-        contamination: float = 0.1,
+        contamination: float | None = None,
+        false_alarm_rate: float | None = None,
         calibration_fraction: float = 0.2,
         random_state: Any = None,
     ) -> None:
@@ -105,6 +113,7 @@ class ManifoldScorer(DistanceScorer):
         self.covariance = covariance
         self.ridge = ridge
         self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
 
@@ -135,11 +144,14 @@ class ManifoldScorer(DistanceScorer):
             self.manifold_ = manifold.fit(rows[seen])
             latents, residuals = self._parts(rows[learned])
             self._check_parts(latents, residuals)
-            self.latent_scorer_ = self._part_scorer(latents, n_calibration)
-            self.residual_scorer_ = self._part_scorer(residuals, n_calibration)
-            kept = latents[:MAX_KEPT], residuals[:MAX_KEPT]
-            scores = -self._sum_of_parts(kept, left_out=enough)
-            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+            self.latent_scorer_ = self._part_scorer(latents)
+            self.residual_scorer_ = self._part_scorer(residuals)
+            if self.false_alarm_rate is not None:
+                self.offset_ = self._rate_offset()
+            else:
+                kept = latents[:MAX_KEPT], residuals[:MAX_KEPT]
+                left_out = enough and self.covariance in _LEFT_OUT
+                self.offset_ = self._share_offset(self._sum_of_parts(kept, left_out))
         return self
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -175,16 +187,7 @@ class ManifoldScorer(DistanceScorer):
                     "manifold must be an estimator with transform and "
                     f"inverse_transform, got {self.manifold!r}, which has no {method}."
                 )
-        manifold = clone(self.manifold)
-        parameters = manifold.get_params()
-        manifold.set_params(
-            **{
-                name: draw_seed(rng)
-                for name in sorted(parameters)
-                if name.split("__")[-1] == "random_state" and parameters[name] is None
-            }
-        )
-        return manifold
+        return seeded_clone(self.manifold, rng)
 
     def _parts(self, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return latents and residual of each row."""
@@ -208,17 +211,15 @@ class ManifoldScorer(DistanceScorer):
                 "which gives NaN or infinity for training rows. Scale X first."
             )
 
-    def _part_scorer(
-        self, rows: NDArray[Any], n_calibration: int
-    ) -> "MahalanobisScorer":
+    def _part_scorer(self, rows: NDArray[Any]) -> MahalanobisScorer:
         scorer = MahalanobisScorer(
             covariance=self.covariance,
             ridge=self.ridge,
             contamination=self.contamination,
             calibration_fraction=self.calibration_fraction,
+            random_state=0,
         )
-        scorer.n_features_in_, scorer._seed = rows.shape[1], 0
-        return scorer._learn(moments(rows), rows[:MAX_KEPT], n_calibration)
+        return scorer._learn_in_order(rows)
 
     def _sum_of_parts(
         self, parts: tuple[NDArray[Any], NDArray[Any]], left_out: bool
@@ -235,6 +236,8 @@ class ManifoldScorer(DistanceScorer):
         return total
 
     def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        if self.false_alarm_rate is not None:
+            return self._held_out_distances(rows)
         return self._sum_of_parts(self._parts(rows), left_out=False)
 
     def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
@@ -245,3 +248,8 @@ class ManifoldScorer(DistanceScorer):
 
     def _calibration(self) -> NDArray[np.float64]:
         return self.latent_scorer_._calibration() + self.residual_scorer_._calibration()
+
+    def _check_parameters(self) -> None:
+        check_choice("covariance", self.covariance, COVARIANCES)
+        check_real("ridge", self.ridge, 0.0, 1.0)
+        self._check_threshold()

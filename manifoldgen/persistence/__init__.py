@@ -28,6 +28,8 @@ and lists stand for themselves; anything else is an object with a ``type``:
 * "objects" (an array of objects), "scalar" (of numpy), "float" (nan, inf), "complex",
   "bytes", "tuple", "dict", "path", "device", "RandomState", "History", "partial".
 * "NeighborIndex": ``metric``; ``arrays``, a "dict" of its rows, members and starts.
+* "record": ``class``, a dataclass of those in this package, such as Moments;
+  ``fields``, pairs of field and value.
 * "name": "module:qualname" of a class or function.
 
 An object that is referred to twice is stored twice. A Pipeline's ``memory`` is not

@@ -23,7 +23,7 @@ from ..base import BaseTorchEstimator, resolve_device
 from ..neighbors import NeighborIndex
 from ..training.history import History
 from ._layout import extent, laid_out
-from ._trust import check_attribute, is_storable, known_class
+from ._trust import RECORDS, check_attribute, is_storable, known_class
 
 
 class Decoder:
@@ -93,6 +93,9 @@ class Decoder:
                 return _random_state(self.value(node["state"]))
             case "History":
                 return History(self.value(node["rows"]))
+            case "record":
+                fields = {name: self.value(part) for name, part in node["fields"]}
+                return RECORDS[node["class"]](**fields)
             case "NeighborIndex":
                 arrays = self.value(node["arrays"])
                 return NeighborIndex.from_arrays(arrays, metric=node["metric"])

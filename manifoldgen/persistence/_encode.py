@@ -1,5 +1,6 @@
 """From an estimator to a tree of JSON and the tensors that the tree names."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from ..neighbors import NeighborIndex
 from ..training.history import History
 from ._container import Block, PersistenceError
 from ._layout import extent, strides_of
-from ._trust import KNOWN, check_attribute, class_name, is_storable, name_of
+from ._trust import KNOWN, RECORDS, check_attribute, class_name, is_storable, name_of
 
 _MAX_DEPTH = 100
 
@@ -177,6 +178,8 @@ class Encoder:
             return {"type": "History", "rows": self.value(value.rows, where)}
         if type(value) is NeighborIndex:
             return self._index(value, where)
+        if RECORDS.get(type(value).__name__) is type(value):
+            return self._record(value, where)
         if type(value) is np.random.RandomState:
             state: Any = value.get_state(legacy=False)
             if state["bit_generator"] == "MT19937":
@@ -190,6 +193,11 @@ class Encoder:
                 f"{name}. Give them names of their own."
             )
         return {"type": "name", "name": name}
+
+    def _record(self, value: Any, where: Where) -> dict[str, Any]:
+        fields = {it.name: getattr(value, it.name) for it in dataclasses.fields(value)}
+        node = {"type": "record", "class": type(value).__name__}
+        return {**node, "fields": self._named(fields, where)}
 
     def _index(self, index: NeighborIndex, where: Where) -> dict[str, Any]:
         if not self.include_data:

@@ -33,6 +33,9 @@ from sklearn.preprocessing import (
 import manifoldgen
 
 from ..base import BaseTorchEstimator
+from ..covariance import ClassMoments, FullFactor, LowRankFactor, Moments
+from ..outliers._groups import Tail
+from ..outliers._law import Law
 from ._container import PersistenceError
 
 _SCIKIT_LEARN: dict[str, type] = {
@@ -61,6 +64,12 @@ _SCIKIT_LEARN: dict[str, type] = {
         TSNE,
     )
 }
+
+RECORDS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (ClassMoments, FullFactor, Law, LowRankFactor, Moments, Tail)
+}
+"""Dataclasses that fitted estimators hold, which are stored field by field."""
 
 KNOWN = ", ".join(cls.__name__ for cls in _SCIKIT_LEARN.values())
 """Names of the classes of scikit-learn that can be stored."""

@@ -36,6 +36,7 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    ScoreOutlierDetector,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -170,6 +171,24 @@ ESTIMATORS = {
     "augmenter": ImageAugmenter(["noise"], image_shape=(1, 8, 8), random_state=0),
     "mahalanobis": MahalanobisScorer(random_state=0),
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
+    "robust": MahalanobisScorer(
+        covariance="robust", n_components=2, false_alarm_rate=0.1, random_state=0
+    ),
+    "classes in groups": MahalanobisScorer(
+        covariance="ledoit_wolf",
+        class_conditional=True,
+        relative=True,
+        groups=(24, 40),
+        random_state=0,
+    ),
+    "low rank classes": MahalanobisScorer(
+        covariance="low_rank",
+        class_conditional=True,
+        class_covariance="full",
+        n_components=3,
+        random_state=0,
+    ),
+    "score detector": ScoreOutlierDetector(random_state=0),
     "manifold scorer": ManifoldScorer(autoencoder(), random_state=0),
     "manifold scorer by PCA": ManifoldScorer(random_state=0),
     "t-sne": tsne(metric="cosine", supervised=True),
