@@ -1,4 +1,4 @@
-"""Streaming moments, shrinkage, whitening and squared Mahalanobis distances."""
+"""Streaming moments, shrinkage, factored covariances and Mahalanobis distances."""
 
 from ._classes import ClassMoments, class_moments
 from ._factors import Factor, FullFactor, LowRankFactor, factor, factor_rows
@@ -6,7 +6,10 @@ from ._moments import Moments, moments
 from ._robust import robust_factor
 from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink
 from ._whitening import (
+    Kernel,
     leave_one_out,
+    map_blocks,
+    padded,
     ridge_variances,
     squared_distances,
     whiten,
@@ -17,6 +20,7 @@ __all__ = [
     "ClassMoments",
     "Factor",
     "FullFactor",
+    "Kernel",
     "LowRankFactor",
     "Moments",
     "class_moments",
@@ -24,8 +28,10 @@ __all__ = [
     "factor_rows",
     "leave_one_out",
     "ledoit_wolf_shrinkage",
+    "map_blocks",
     "moments",
     "oas_shrinkage",
+    "padded",
     "ridge_variances",
     "robust_factor",
     "shrink",

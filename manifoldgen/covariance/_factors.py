@@ -357,7 +357,9 @@ def factor_rows(
     n_samples, n_features = rows.shape
     _check_parameters(covariance, ridge, n_components, n_features)
     if covariance == "diagonal":
-        mean, std = column_moments(rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = column_moments(rows)
+        _check_finite(mean + std)
         return _diagonal(mean, np.square(std), ridge)
     if n_samples >= n_features:
         total = moments(rows, fourth=covariance == "ledoit_wolf")
@@ -539,12 +541,16 @@ def _shrinkage_of_rows(
 def _centred(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and the rows less it, a column that does not vary exactly 0."""
     rows = X.astype(np.float64)
-    if not np.isfinite(rows).all():
-        raise ValueError("X must hold finite values, got NaN or infinity.")
+    _check_finite(rows)
     mean = rows.mean(axis=0)
     mean = np.where((rows == rows[0]).all(axis=0), rows[0], mean)
     rows -= mean
     return mean, rows
+
+
+def _check_finite(X: NDArray[np.float64]) -> None:
+    if not np.isfinite(X).all():
+        raise ValueError("X must hold finite values, got NaN or infinity.")
 
 
 def _thin(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -249,7 +249,7 @@ def _reference_row(X: NDArray[Any]) -> NDArray[np.float64]:
 
     By the median no single far row becomes the reference.
     """
-    sample = X[:: max(1, len(X) // 1024)]
+    sample = X[:: -(-len(X) // 1024)]
     with np.errstate(over="ignore", invalid="ignore"):
         near_zero = np.abs(sample.mean(axis=0)) <= sample.std(axis=0)
     if near_zero.all():
