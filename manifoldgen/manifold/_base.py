@@ -1,5 +1,6 @@
 """What every manifold shares: an encoder X -> Z, a decoder Z -> X, their units."""
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -41,6 +42,7 @@ from ..nn import (
     check_augment,
     map_rows,
 )
+from ..nn.affine import Affine, InDtypeOf
 from ..nn.losses import (
     RECONSTRUCTION,
     RECONSTRUCTION_NAMES,
@@ -107,6 +109,49 @@ class BaseManifold(
         check_is_fitted(self)
         rows = self._decode(self._validate_latents(Z)).astype(np.float32)
         return rows if self._shape_in is None else rows.reshape(-1, *self._shape_in)
+
+    def to_module(self) -> nn.Module:
+        """Return a network that maps rows to what `transform` returns for them.
+
+        For losses in the latent space: it is differentiable in the rows, and its own
+        weights are copies that stay.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            Takes a float tensor of shape (n_samples, n_features) on `device_`, in units
+            of the training data, 0 to 255 where those were uint8, and returns one of
+            shape (n_samples, n_components), equal to `transform` to rounding.
+
+        Raises
+        ------
+        ValueError
+            If rows are placed without a network, by ``placement="neighbors"``.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "encoder_"):
+            raise ValueError(
+                f"to_module needs an encoder, and this {type(self).__name__} places "
+                "rows by their neighbours. Fit it with placement='network'."
+            )
+        shift, scale = (
+            torch.as_tensor(part, dtype=torch.float64)
+            for part in (self.shift_, self.scale_)
+        )
+        encoder = InDtypeOf(copy.deepcopy(self.encoder_))
+        steps = [Affine(shift, 1.0 / scale), encoder, self._shown()]
+        module = nn.Sequential(*steps).eval().requires_grad_(False)
+        if torch.device(self.device_).type == "mps":  # which has no float64
+            module = module.float()
+        return module.to(self.device_)
+
+    def _shown(self) -> nn.Module:
+        """Return what `_from_encoder` does, as a module."""
+        if self._latent_shift is None:
+            return nn.Identity()
+        shift = torch.as_tensor(self._latent_shift, dtype=torch.float64)
+        scale = torch.full_like(shift, self._latent_scale)
+        return Affine(torch.zeros_like(shift), scale, shift)
 
     def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
         """Return the mean squared error of each row after there and back.
@@ -385,6 +430,21 @@ class BaseManifold(
         shift = torch.tensor(self.shift_, dtype=torch.float32, device=self.device_)
         scale = torch.tensor(self.scale_, dtype=torch.float32, device=self.device_)
         return lambda x: (x.float() - shift) / scale
+
+    def _decoded_to_data(self) -> Callable[[Tensor], Tensor]:
+        """Return what takes the decoder's output to units of the data, with slopes."""
+        exact = torch.float32 if self.device_ == "mps" else torch.float64
+        shift, scale = (
+            torch.tensor(part, dtype=exact, device=self.device_)
+            for part in (self.shift_, self.scale_)
+        )
+        logits = self._trained_as[0] == "bce"
+
+        def to_data(out: Tensor) -> Tensor:
+            units = torch.sigmoid(out) if logits else out
+            return units.to(exact) * scale + shift
+
+        return to_data
 
     def _augment_on_device(self) -> Augment | None:
         """Return what changes rows, in units of the networks, as images; or None.

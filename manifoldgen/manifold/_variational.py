@@ -19,6 +19,7 @@ from .._validation import check_bool, check_choice, check_int, check_real
 from ..base import SamplerMixin
 from ..exceptions import CollapseWarning
 from ..nn import map_rows
+from ..nn.affine import Columns
 from ..nn.likelihoods import (
     BernoulliLikelihood,
     GaussianLikelihood,
@@ -476,6 +477,9 @@ class VAEManifold(ConditionalMixin, SamplerMixin, AutoencodingManifold):
 
     def _from_encoder(self, Z: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(Z[:, : self.n_components_])
+
+    def _shown(self) -> nn.Module:
+        return Columns(self.n_components_)
 
     def _check_parameters(self, rows: NDArray[Any], goes_on: bool) -> None:
         n_features = rows.shape[1]
