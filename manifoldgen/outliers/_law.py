@@ -123,10 +123,21 @@ def law_of_rows(
         found = make(rows)
         return Law((found,), found.location[None], np.ones(1))
     classes, counts = np.unique(labels, return_counts=True)
-    factors = tuple(make(rows[labels == label]) for label in classes)
+    factors = tuple(
+        _of_class(label, rows[labels == label], make) for label in classes.tolist()
+    )
     means = np.stack([factor.location for factor in factors])
     background = make(rows) if relative else None
     return Law(factors, means, counts / len(labels), background)
+
+
+def _of_class(
+    label: Any, rows: NDArray[Any], make: Callable[[NDArray[Any]], Factor]
+) -> Factor:
+    try:
+        return make(rows)
+    except ValueError as error:
+        raise ValueError(f"The rows of class {label!r} do not do: {error}") from error
 
 
 def total_of(rows: NDArray[Any], labels: NDArray[Any] | None, *, fourth: bool) -> Total:

@@ -47,7 +47,10 @@ class MahalanobisScorer(LawScorer):
     follows the variances of the columns. Data that span less than their space are no
     special case: a row off the span is far, and the farther off the farther. Moments
     stream exactly by `partial_fit`. For data on a curved surface, score the latents and
-    residuals of a manifold instead: `ManifoldScorer`.
+    residuals of a manifold instead: `ManifoldScorer`. Behind steps that are fitted to
+    the same rows, such as a network in a Pipeline, training rows look more normal than
+    new ones do: for p-values that hold there, hold rows out of all steps, by
+    ``ScoreOutlierDetector(pipeline)``.
 
     Parameters
     ----------
@@ -296,11 +299,7 @@ class MahalanobisScorer(LawScorer):
         seen = getattr(self, "_totals", [])
         totals = self._totals_of(rows, labels)
         if seen:
-            if not isinstance(totals[0], type(seen[0])):
-                raise ValueError(
-                    "class_conditional must stay what it was in the first fit, got "
-                    f"{self.class_conditional!r}. Call fit to begin anew."
-                )
+            self._check_continues(seen[0], totals[0])
             totals = [merge(old, new) for old, new in zip(seen, totals, strict=True)]
         stored = getattr(self, "_reservoir", None)
         keys = row_keys(self._seed, seen[0].n_samples if seen else 0, len(rows))
@@ -433,11 +432,28 @@ class MahalanobisScorer(LawScorer):
         ]
 
     def _factor_of(self, total: Moments) -> Factor:
-        kind = "oas" if self.covariance == "robust" else self.covariance
-        n_components = None if kind == "oas" else self.n_components
-        return factor(total, kind, ridge=self.ridge, n_components=n_components)
+        if self.covariance == "robust":  # for the means of batches alone
+            return factor(total, "oas", ridge=self.ridge)
+        return factor(
+            total, self.covariance, ridge=self.ridge, n_components=self.n_components
+        )
 
     # ----------------------------------------------------------------------- checks
+
+    def _check_continues(self, seen: Total, new: Total) -> None:
+        """Raise where rows are not of the kind that the first fit saw."""
+        if not isinstance(new, type(seen)):
+            raise ValueError(
+                "class_conditional must stay what it was in the first fit, got "
+                f"{self.class_conditional!r}. Call fit to begin anew."
+            )
+        if isinstance(new, ClassMoments) and isinstance(seen, ClassMoments):
+            kinds = {it.classes.dtype.kind for it in (new, seen)}
+            if len(kinds) > 1 and not kinds <= set("biuf"):
+                raise ValueError(
+                    "y must hold labels of one kind in every batch, got "
+                    f"{new.classes.tolist()[:3]} after {seen.classes.tolist()[:3]}."
+                )
 
     def _check_classes(self, total: ClassMoments) -> None:
         counts = np.array([part.n_samples for part in total.parts])

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -189,7 +190,7 @@ class ScoreOutlierDetector(DistanceScorer):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        if self.estimator is not None:
+        if isinstance(self.estimator, BaseEstimator):
             needed = get_tags(self.estimator).target_tags.required
             tags.target_tags.required = needed
         return tags
