@@ -15,6 +15,7 @@ from .._validation import check_bool, check_choice, check_real, check_sizes
 from ..base import unchanged_on_error
 from ..covariance import ClassMoments, Factor, Moments, factor, robust_factor
 from ._base import MAX_KEPT
+from ._checks import check_classes, check_continues, check_gaussian
 from ._groups import LEAST_CALIBRATION, fisher, tail_of
 from ._law import (
     Law,
@@ -299,7 +300,7 @@ class MahalanobisScorer(LawScorer):
         seen = getattr(self, "_totals", [])
         totals = self._totals_of(rows, labels)
         if seen:
-            self._check_continues(seen[0], totals[0])
+            check_continues(seen[0], totals[0])
             totals = [merge(old, new) for old, new in zip(seen, totals, strict=True)]
         stored = getattr(self, "_reservoir", None)
         keys = row_keys(self._seed, seen[0].n_samples if seen else 0, len(rows))
@@ -323,7 +324,7 @@ class MahalanobisScorer(LawScorer):
     ) -> None:
         """Learn from all moments, and from kept rows of which the first calibrate."""
         if isinstance(totals[0], ClassMoments):
-            self._check_classes(totals[0])
+            check_classes(totals[0], tied=self.class_covariance == "tied")
         self._totals, self.n_samples_seen_ = totals, totals[0].n_samples
         self._tails, self._held_out_tails = [], []
         self._held_out_laws, self._calibration_distances = [], np.empty(0)
@@ -440,37 +441,6 @@ class MahalanobisScorer(LawScorer):
 
     # ----------------------------------------------------------------------- checks
 
-    def _check_continues(self, seen: Total, new: Total) -> None:
-        """Raise where rows are not of the kind that the first fit saw."""
-        if not isinstance(new, type(seen)):
-            raise ValueError(
-                "class_conditional must stay what it was in the first fit, got "
-                f"{self.class_conditional!r}. Call fit to begin anew."
-            )
-        if isinstance(new, ClassMoments) and isinstance(seen, ClassMoments):
-            kinds = {it.classes.dtype.kind for it in (new, seen)}
-            if len(kinds) > 1 and not kinds <= set("biuf"):
-                raise ValueError(
-                    "y must hold labels of one kind in every batch, got "
-                    f"{new.classes.tolist()[:3]} after {seen.classes.tolist()[:3]}."
-                )
-
-    def _check_classes(self, total: ClassMoments) -> None:
-        counts = np.array([part.n_samples for part in total.parts])
-        if self.class_covariance == "full" and counts.min() < 2:
-            rare = total.classes.tolist()[counts.argmin()]
-            raise ValueError(
-                "class_covariance='full' needs 2 rows of each class at least, got one "
-                f"of y={rare!r}. Drop the class, add rows of it, or set "
-                "class_covariance='tied'."
-            )
-        if total.n_samples <= len(counts):
-            raise ValueError(
-                "class_conditional=True needs more rows than classes, got one row of "
-                f"each of {len(counts)} classes, which leaves nothing that varies "
-                "within a class. Add rows, or set class_conditional=False."
-            )
-
     def _check_parameters(self) -> None:
         check_choice("covariance", self.covariance, COVARIANCES)
         check_real("ridge", self.ridge, 0.0, 1.0)
@@ -497,23 +467,7 @@ class MahalanobisScorer(LawScorer):
             "pvalue_method", self.pvalue_method, ("conformal", "f", "chi2")
         )
         if method != "conformal":
-            self._check_gaussian(method)
-
-    def _check_gaussian(self, method: str) -> None:
-        """Raise where the parameters alone rule a law for Gaussian rows out."""
-        wanted = {
-            "covariance": "empirical",
-            "class_conditional": False,
-            "normalize": None,
-            "groups": None,
-        }
-        for name, value in wanted.items():
-            given = getattr(self, name)
-            if given is not value and given != value:
-                raise ValueError(
-                    f"pvalue_method={method!r} holds for {name}={value!r}, got {name}="
-                    f"{given!r}. Use pvalue_method='conformal' with it."
-                )
+            check_gaussian(method, self.get_params(deep=False))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -145,8 +145,8 @@ class ScoreOutlierDetector(DistanceScorer):
             order = rng.permutation(len(rows))
             n_calibration = self._n_calibration(len(rows))
             learned = np.sort(order[n_calibration:])
-            some = () if labels is None else (labels[learned],)
-            self.estimator_ = estimator.fit(rows[learned], *some)
+            some = None if labels is None else labels[learned]
+            self.estimator_ = estimator.fit(rows[learned], some)
             self.score_method_ = scoring_method(self.estimator_, self.score_method)
             distances = self._training_distances(rows[order[:MAX_KEPT]])
             self._calibration_distances = distances[:n_calibration]
