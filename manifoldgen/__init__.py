@@ -38,6 +38,7 @@ _HOMES = {
     "NeighborManifold": "manifold",
     "ReconstructionDisplay": "plotting",
     "SampleGridDisplay": "plotting",
+    "ScoreDistributionDisplay": "plotting",
     "ScoreOutlierDetector": "outliers",
     "SearchCurveDisplay": "plotting",
     "ShepardDisplay": "plotting",
@@ -170,6 +171,7 @@ if TYPE_CHECKING:
     from .plotting import NearestRealDisplay as NearestRealDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
+    from .plotting import ScoreDistributionDisplay as ScoreDistributionDisplay
     from .plotting import SearchCurveDisplay as SearchCurveDisplay
     from .plotting import ShepardDisplay as ShepardDisplay
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay

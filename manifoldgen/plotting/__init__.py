@@ -9,6 +9,7 @@ from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
 from ._memorisation_report import MemorisationReportDisplay
 from ._nearest_real import NearestRealDisplay
+from ._score_distribution import ScoreDistributionDisplay
 from ._search import SearchCurveDisplay
 from ._shepard import ShepardDisplay
 from ._traversal import TraversalDisplay
@@ -23,6 +24,7 @@ __all__ = [
     "NearestRealDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
+    "ScoreDistributionDisplay",
     "SearchCurveDisplay",
     "ShepardDisplay",
     "TrainingHistoryDisplay",
