@@ -37,6 +37,7 @@ _HOMES = {
     "NeighborIndex": "neighbors",
     "NeighborManifold": "manifold",
     "ReconstructionDisplay": "plotting",
+    "ReferenceLawDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "ScoreDistributionDisplay": "plotting",
     "ScoreOutlierDetector": "outliers",
@@ -170,6 +171,7 @@ if TYPE_CHECKING:
     from .plotting import MemorisationReportDisplay as MemorisationReportDisplay
     from .plotting import NearestRealDisplay as NearestRealDisplay
     from .plotting import ReconstructionDisplay as ReconstructionDisplay
+    from .plotting import ReferenceLawDisplay as ReferenceLawDisplay
     from .plotting import SampleGridDisplay as SampleGridDisplay
     from .plotting import ScoreDistributionDisplay as ScoreDistributionDisplay
     from .plotting import SearchCurveDisplay as SearchCurveDisplay

@@ -9,6 +9,7 @@ from ._images import ReconstructionDisplay, SampleGridDisplay
 from ._latent_grid import LatentGridDisplay
 from ._memorisation_report import MemorisationReportDisplay
 from ._nearest_real import NearestRealDisplay
+from ._reference_law import ReferenceLawDisplay
 from ._score_distribution import ScoreDistributionDisplay
 from ._search import SearchCurveDisplay
 from ._shepard import ShepardDisplay
@@ -23,6 +24,7 @@ __all__ = [
     "MemorisationReportDisplay",
     "NearestRealDisplay",
     "ReconstructionDisplay",
+    "ReferenceLawDisplay",
     "SampleGridDisplay",
     "ScoreDistributionDisplay",
     "SearchCurveDisplay",
