@@ -46,6 +46,7 @@ _HOMES = {
     "TSNEManifold": "manifold",
     "TrainingHistoryDisplay": "plotting",
     "TraversalDisplay": "plotting",
+    "TypicalImagesDisplay": "plotting",
     "UMAPManifold": "manifold",
     "VAEManifold": "manifold",
     "attribute_direction": "latent",
@@ -178,6 +179,7 @@ if TYPE_CHECKING:
     from .plotting import ShepardDisplay as ShepardDisplay
     from .plotting import TrainingHistoryDisplay as TrainingHistoryDisplay
     from .plotting import TraversalDisplay as TraversalDisplay
+    from .plotting import TypicalImagesDisplay as TypicalImagesDisplay
     from .report import GenerationReport as GenerationReport
     from .report import MemorisationReport as MemorisationReport
     from .report import evaluate_generator as evaluate_generator

@@ -14,6 +14,7 @@ from ._score_distribution import ScoreDistributionDisplay
 from ._search import SearchCurveDisplay
 from ._shepard import ShepardDisplay
 from ._traversal import TraversalDisplay
+from ._typical_images import TypicalImagesDisplay
 
 __all__ = [
     "AttributeDirectionDisplay",
@@ -31,4 +32,5 @@ __all__ = [
     "ShepardDisplay",
     "TrainingHistoryDisplay",
     "TraversalDisplay",
+    "TypicalImagesDisplay",
 ]
