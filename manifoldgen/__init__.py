@@ -14,6 +14,7 @@ _HOMES = {
     "AttributeDirection": "latent",
     "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
+    "ContributionDisplay": "plotting",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
     "GenerationReport": "report",
@@ -165,6 +166,7 @@ if TYPE_CHECKING:
     from .pipeline import make_generative_pipeline as make_generative_pipeline
     from .pipeline import sample_from as sample_from
     from .plotting import AttributeDirectionDisplay as AttributeDirectionDisplay
+    from .plotting import ContributionDisplay as ContributionDisplay
     from .plotting import EmbeddingDisplay as EmbeddingDisplay
     from .plotting import GenerationReportDisplay as GenerationReportDisplay
     from .plotting import LatentArithmeticDisplay as LatentArithmeticDisplay

@@ -2,6 +2,7 @@
 
 from ._arithmetic import LatentArithmeticDisplay
 from ._attribute import AttributeDirectionDisplay
+from ._contribution import ContributionDisplay
 from ._embedding import EmbeddingDisplay
 from ._generation_report import GenerationReportDisplay
 from ._history import TrainingHistoryDisplay
@@ -18,6 +19,7 @@ from ._typical_images import TypicalImagesDisplay
 
 __all__ = [
     "AttributeDirectionDisplay",
+    "ContributionDisplay",
     "EmbeddingDisplay",
     "GenerationReportDisplay",
     "LatentArithmeticDisplay",
