@@ -15,6 +15,7 @@ _HOMES = {
     "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
     "ContributionDisplay": "plotting",
+    "DistanceContourDisplay": "plotting",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
     "GenerationReport": "report",
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from .pipeline import sample_from as sample_from
     from .plotting import AttributeDirectionDisplay as AttributeDirectionDisplay
     from .plotting import ContributionDisplay as ContributionDisplay
+    from .plotting import DistanceContourDisplay as DistanceContourDisplay
     from .plotting import EmbeddingDisplay as EmbeddingDisplay
     from .plotting import GenerationReportDisplay as GenerationReportDisplay
     from .plotting import LatentArithmeticDisplay as LatentArithmeticDisplay

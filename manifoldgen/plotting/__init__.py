@@ -3,6 +3,7 @@
 from ._arithmetic import LatentArithmeticDisplay
 from ._attribute import AttributeDirectionDisplay
 from ._contribution import ContributionDisplay
+from ._distance_contour import DistanceContourDisplay
 from ._embedding import EmbeddingDisplay
 from ._generation_report import GenerationReportDisplay
 from ._history import TrainingHistoryDisplay
@@ -20,6 +21,7 @@ from ._typical_images import TypicalImagesDisplay
 __all__ = [
     "AttributeDirectionDisplay",
     "ContributionDisplay",
+    "DistanceContourDisplay",
     "EmbeddingDisplay",
     "GenerationReportDisplay",
     "LatentArithmeticDisplay",
