@@ -14,6 +14,7 @@ _HOMES = {
     "AttributeDirection": "latent",
     "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
+    "ConstraintHistoryDisplay": "plotting",
     "ContributionDisplay": "plotting",
     "DistanceContourDisplay": "plotting",
     "DistilledManifold": "manifold",
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from .pipeline import make_generative_pipeline as make_generative_pipeline
     from .pipeline import sample_from as sample_from
     from .plotting import AttributeDirectionDisplay as AttributeDirectionDisplay
+    from .plotting import ConstraintHistoryDisplay as ConstraintHistoryDisplay
     from .plotting import ContributionDisplay as ContributionDisplay
     from .plotting import DistanceContourDisplay as DistanceContourDisplay
     from .plotting import EmbeddingDisplay as EmbeddingDisplay

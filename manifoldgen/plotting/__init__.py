@@ -2,6 +2,7 @@
 
 from ._arithmetic import LatentArithmeticDisplay
 from ._attribute import AttributeDirectionDisplay
+from ._constraint_history import ConstraintHistoryDisplay
 from ._contribution import ContributionDisplay
 from ._distance_contour import DistanceContourDisplay
 from ._embedding import EmbeddingDisplay
@@ -20,6 +21,7 @@ from ._typical_images import TypicalImagesDisplay
 
 __all__ = [
     "AttributeDirectionDisplay",
+    "ConstraintHistoryDisplay",
     "ContributionDisplay",
     "DistanceContourDisplay",
     "EmbeddingDisplay",
