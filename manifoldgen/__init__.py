@@ -32,6 +32,7 @@ _HOMES = {
     "LatentGridDisplay": "plotting",
     "LatentMixture": "generation",
     "LatentNormalizingFlow": "generation",
+    "MahalanobisConstraint": "constraints",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
     "MemorisationReport": "report",
@@ -60,6 +61,7 @@ _HOMES = {
     "embedding_scorer": "model_selection",
     "energy_distance": "metrics",
     "evaluate_generator": "report",
+    "feature_module": "constraints",
     "frechet_distance": "metrics",
     "frechet_distance_limit": "metrics",
     "generation_scorer": "model_selection",
@@ -107,6 +109,8 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .constraints import MahalanobisConstraint as MahalanobisConstraint
+    from .constraints import feature_module as feature_module
     from .generation import GenerativeAugmenter as GenerativeAugmenter
     from .generation import ImageGAN as ImageGAN
     from .generation import JointGenerator as JointGenerator

@@ -11,3 +11,7 @@ class DeviceWarning(UserWarning):
 
 class CollapseWarning(UserWarning):
     """Samples are worse than those of one Gaussian, or latents tell nothing of rows."""
+
+
+class ConstraintWarning(UserWarning):
+    """A constraint is not kept; what broke it least is."""

@@ -17,7 +17,7 @@ LINES = [
     {"_arrays", "_conditional", "_random", "_threads", "_validation", "exceptions"}
     | {"nn", "training", "covariance", "neighbors", "metrics", "datasets"},
     {"base"},
-    {"features", "outliers", "manifold"},
+    {"constraints", "features", "outliers", "manifold"},
     {"generation", "latent"},
     {"imaging"},
     {"pipeline", "report", "persistence", "model_selection", "plotting"},

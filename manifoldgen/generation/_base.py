@@ -1,6 +1,7 @@
 """What every generator with networks shares: units, labels, held-out rows, a run."""
 
 import copy
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -27,12 +28,15 @@ from ..base import (
     unchanged_on_error,
     warn_unconverged,
 )
+from ..constraints import ConstrainedMixin, check_constraint
 from ..training import Checkpoint, Outcome, Program
 
 _LEAST_EPOCHS = 20
 
 
-class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstimator):
+class BaseGenerator(
+    ConstrainedMixin, ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstimator
+):
     """Learns p(X), or p(X | y), on standardised columns.
 
     A subclass builds its networks in `_build_networks` and its program in `_program`,
@@ -62,10 +66,12 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
             self._check_parameters()
             codes = self._learn_labels(y, len(rows))
             self.device_ = str(resolve_device(self.device))
-            rng, checkpoint = self._open_run(fitted, X=rows, codes=codes)
+            extra = self._constraint_parts(rows, y)
+            rng, checkpoint = self._open_run(fitted, X=rows, codes=codes, **extra)
             kept, out = every_class_kept(*self._split(len(rows), rng), codes)
             if fitted is None:
                 self._set_units(rows)
+            self._learn_constraint(rows, y, rng, fitted, labelled=codes is not None)
             networks = self._start(fitted, draw_seed(rng))
             data = self._on_device(rows, codes)
             validation = [tensor[out] for tensor in data] if len(out) > 1 else None
@@ -73,7 +79,9 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
             program = self._program(networks, len(out), rng)
             outcome = self._train(program, train, validation, rng, checkpoint)
             self._finish(program, outcome, validation)
+            self._keep_multiplier(getattr(program, "constraint", None))
             warn_unconverged(outcome, "validation_loss")
+            self._warn_infeasible(outcome.history, self._n_constraint_rows(len(out)))
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self
@@ -155,6 +163,7 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         return np.clip(X, 0.0, 255.0) if self._is_uint8 else X
 
     def _check_parameters(self) -> None:
+        check_constraint(self.constraint)
         check_sizes("hidden_sizes", self.hidden_sizes)
         if self.max_epochs is not None:
             check_int("max_epochs", self.max_epochs)
@@ -188,6 +197,28 @@ class BaseGenerator(ConditionalMixin, SamplerMixin, DensityMixin, BaseTorchEstim
         if fitted is not None:
             continue_from(networks, fitted)
         return {name: module.to(self.device_) for name, module in networks.items()}
+
+    def _n_constraint_rows(self, n_held: int) -> int:
+        """Return how many samples an epoch is judged by, where there is a constraint.
+
+        As many as tell 5 % from 5.5 %, nearly.
+        """
+        return 4096
+
+    def _to_data(self) -> Callable[[Tensor], Tensor]:
+        """Return what takes standardised rows of the columns that vary to the data."""
+        exact = torch.float32 if self.device_ == "mps" else torch.float64
+        mean, scale = (
+            torch.tensor(part, dtype=exact, device=self.device_)
+            for part in (self.mean_, self.scale_)
+        )
+        at = torch.from_numpy(self._modelled).to(self.device_)
+
+        def to_data(units: Tensor) -> Tensor:
+            whole = units.new_zeros(len(units), len(mean)).index_copy(1, at, units)
+            return whole.to(exact) * scale + mean
+
+        return to_data
 
     def _on_device(
         self, rows: NDArray[Any], codes: NDArray[np.int64] | None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._random import draw_seed, torch_generator
 from .._validation import check_choice, check_int, check_real
+from ..constraints import MahalanobisConstraint
 from ..nn import SOLVERS, VelocityField, follow, log_density, map_rows
 from ..training import Checkpoint, Outcome, make_optimizer
 from ._base import BaseGenerator
@@ -62,6 +63,11 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
     average_decay : float, default=0.999
         Weight of the past in the running average of the network that is sampled from,
         in [0, 1).
+    constraint : MahalanobisConstraint, default=None
+        Distance from the training rows that samples are held to. The network is then
+        the one of the lowest loss among those whose samples keep it, and where none
+        does the one that comes nearest. It holds for the `n_steps` and the `solver` of
+        `fit`.
     learning_rate : float, default=1e-3
         Step size of Adam.
     schedule : str, default="cosine"
@@ -108,7 +114,10 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
         Mean `loss` and `validation_loss` of each epoch, the squared error in units of
         what the best linear field leaves, 1 for standard normal rows, with the
         standard error `validation_loss_error`, and `seconds` since the start. Epochs
-        of reflow follow, without validation.
+        of reflow follow, without validation. With a constraint also `violation`, the
+        share of rows made in training that are beyond epsilon, `multiplier` and
+        `constraint`, what it weighs; `validation_violation` and
+        `validation_infeasibility`, the share of samples and how much is too much of it.
     n_epochs_, best_epoch_ : int
         Epochs run, those of reflow included, and the one whose network was kept, from
         1.
@@ -119,6 +128,8 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
     mean_, scale_ : ndarray of shape (n_features,), float64
         Mean and standard deviation of the columns; constant columns have scale 0 and
         are sampled as the constant.
+    constraint_ : MahalanobisConstraint
+        Fitted on the training rows, where there is one.
     device_ : str
         Where the network is.
     n_features_in_ : int
@@ -170,6 +181,7 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
         n_steps: int = 15,
         reflow_epochs: int = 0,
         average_decay: float = 0.999,
+        constraint: MahalanobisConstraint | None = None,
         learning_rate: float = 1e-3,
         schedule: str = "cosine",
         batch_size: int = 256,
@@ -193,6 +205,7 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
         self.n_steps = n_steps
         self.reflow_epochs = reflow_epochs
         self.average_decay = average_decay
+        self.constraint = constraint
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.batch_size = batch_size
@@ -238,10 +251,25 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
     def _program(
         self, networks: dict[str, Any], n_held: int, rng: np.random.RandomState
     ) -> FlowMatchingProgram:
-        return self._new_program(networks["field_"], draw_seed(rng))
+        seed = draw_seed(rng)
+        noise = None
+        if self.constraint is not None:
+            shape = self._n_constraint_rows(n_held), len(self._modelled)
+            noise = torch.tensor(
+                rng.standard_normal(shape), dtype=torch.float32, device=self.device_
+            )
+        return self._new_program(networks["field_"], seed, noise=noise)
+
+    def _n_constraint_rows(self, n_held: int) -> int:
+        """Return as many as are cheap to draw after each epoch."""
+        return min(max(n_held, 256), 1024)
 
     def _new_program(
-        self, field: VelocityField, seed: int, paired: bool = False
+        self,
+        field: VelocityField,
+        seed: int,
+        paired: bool = False,
+        noise: Tensor | None = None,
     ) -> FlowMatchingProgram:
         return FlowMatchingProgram(
             field,
@@ -251,6 +279,11 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
             probe_seed=seed,
             half=self.precision == "bf16",
             paired=paired,
+            # pairs of a flow that keeps it are straightened as they are
+            constraint=None if paired else self._held(self._to_data()),
+            constraint_noise=noise,
+            n_steps=self.n_steps,
+            solver=self.solver,
         )
 
     def _train(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._random import draw_seed, torch_generator
 from .._validation import check_choice, check_int, check_real
+from ..constraints import MahalanobisConstraint
 from ..exceptions import CollapseWarning
 from ..nn import MLP, Critic, map_rows
 from ..nn.losses import energy_distance as energy_distance_of_tensors
@@ -70,6 +71,10 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
     average_decay : float, default=0.999
         Weight of the past in the running average of the generator that is sampled
         from, in [0, 1).
+    constraint : MahalanobisConstraint, default=None
+        Distance from the training rows that generated ones are held to. The generator
+        is then the one of the lowest probe among those that keep it, and where none
+        does the one that comes nearest.
     learning_rate : float, default=4e-3
         Step size of Adam for both networks.
     schedule : str, default="cosine"
@@ -117,7 +122,10 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
         Mean `loss` (of the generator) and `critic_loss`, in nats a pair or, in the
         hinge game, in units of the critic; `validation_loss` (energy distance on
         standardised columns) with its standard error `validation_loss_error` of each
-        epoch, and `seconds` since the start.
+        epoch, and `seconds` since the start. With a constraint also `violation`, the
+        share of generated rows beyond epsilon, `multiplier` and `constraint`, what it
+        weighs; `validation_violation` and `validation_infeasibility`, the share of
+        samples and how much is too much of it.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose generator was kept, from 1.
     classes_ : ndarray of shape (n_classes,)
@@ -127,6 +135,8 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
     mean_, scale_ : ndarray of shape (n_features,), float64
         Mean and standard deviation of the columns; constant columns have scale 0 and
         are sampled as the constant.
+    constraint_ : MahalanobisConstraint
+        Fitted on the training rows, where there is one.
     device_ : str
         Where the networks are.
     n_features_in_ : int
@@ -179,6 +189,7 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
         gradient_penalty: float = 0.5,
         truncation: float | None = None,
         average_decay: float = 0.999,
+        constraint: MahalanobisConstraint | None = None,
         learning_rate: float = 4e-3,
         schedule: str = "cosine",
         batch_size: int = 64,
@@ -202,6 +213,7 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
         self.gradient_penalty = gradient_penalty
         self.truncation = truncation
         self.average_decay = average_decay
+        self.constraint = constraint
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.batch_size = batch_size
@@ -285,6 +297,12 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
                 noise, dtype=torch.float32, device=self.device_
             ),
         }
+        if self.constraint is not None:
+            shape = self._n_constraint_rows(n_held), self._noise_width()
+            options["constraint"] = self._held(self._to_data())
+            options["constraint_noise"] = torch.tensor(
+                rng.standard_normal(shape), dtype=torch.float32, device=self.device_
+            )
         if self.loss == "hinge":
             start = torch_generator(draw_seed(rng))
             return HingeProgram(*parts, start=start, **options)

@@ -14,6 +14,7 @@ from ..nn import (
     SpectralCritic,
     critic_forward,
 )
+from ..nn.constraints import DistanceConstraint
 from ..nn.critic_steps import (
     Slopes,
     relativistic_critic_slopes,
@@ -45,6 +46,10 @@ class GANProgram(Program):
         Weight of the past in the running average.
     probe_noise : Tensor of shape (n, n_noise)
         Noise of the samples that are compared with held-out rows.
+    constraint : DistanceConstraint, default=None
+        What generated rows are held to.
+    constraint_noise : Tensor of shape (n, n_noise), default=None
+        Noise of the samples that an epoch is judged by, with a constraint.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class GANProgram(Program):
         n_noise: int,
         average_decay: float,
         probe_noise: Tensor,
+        constraint: DistanceConstraint | None = None,
+        constraint_noise: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.generator, self.average, self.critic = generator, average, critic
@@ -67,6 +74,10 @@ class GANProgram(Program):
         self._passes = ExplicitPasses(generator)
         running = RunningAverage(generator, average, average_decay)
         self.averages = {"generator": running}
+        self.constraint, self.constraint_noise = constraint, constraint_noise
+        if constraint is not None:
+            self.modules["constraint"] = constraint.multipliers
+            self.figures = constraint.figures
 
     @abstractmethod
     def _critic_loss(self, done: CriticPass, n: int, width: int) -> Slopes:
@@ -94,9 +105,9 @@ class GANProgram(Program):
         noise = torch.empty(2 * n, self.n_noise, dtype=x.dtype, device=x.device)
         noise.normal_(generator=generator)
         critic_loss = self._step_critic(x, noise[:n], labels)
-        generator_loss = self._step_generator(x, noise[n:], labels)
+        generator_loss, figures = self._step_generator(x, noise[n:], labels)
         self.averages["generator"].update()
-        return {"loss": generator_loss, "critic_loss": critic_loss}
+        return {"loss": generator_loss, "critic_loss": critic_loss, **figures}
 
     def _step_critic(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
         with torch.no_grad():
@@ -105,18 +116,28 @@ class GANProgram(Program):
         return update_critic(self.critic, optimizer, x, fake, labels, self._critic_loss)
 
     @torch.no_grad()
-    def _step_generator(self, x: Tensor, noise: Tensor, labels: list[Tensor]) -> Tensor:
+    def _step_generator(
+        self, x: Tensor, noise: Tensor, labels: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         fake, trace = self._passes.forward(torch.cat([noise, *labels], 1))
         weights, both = self.critic.weights(), torch.cat([fake, *labels], 1)
         done = critic_forward(weights, self.critic.slope, both)
         loss, slope = self._generator_loss(done.value, torch.cat([x, *labels], 1))
         to_rows = slope[:, None] * done.gradient[:, : x.shape[1]]
+        figures: dict[str, Tensor] = {}
+        if self.constraint is not None:
+            codes = self.constraint.codes_of(labels)
+            held, figures = self.constraint.slope(fake, codes)
+            to_rows += held
         self._passes.backward(to_rows, trace, to_input=False)
         self.optimizers["generator"].step()
-        return loss
+        return loss, figures
 
     def validate(self, rows: Batch) -> dict[str, Tensor]:
-        """Return the energy distance of held-out rows to samples, and its error."""
+        """Return the energy distance of held-out rows to samples, and its error.
+
+        With a constraint, also how many of other samples break it.
+        """
         x, *labels = (tensor[:PROBE_ROWS] for tensor in rows)
         noise = self.probe_noise
         repeated = [label.repeat(-(-len(noise) // len(x)), 1) for label in labels]
@@ -126,7 +147,18 @@ class GANProgram(Program):
             distance, error = energy_distance(
                 torch.cat([x, *labels], 1), torch.cat([fake, *repeated], 1)
             )
-        return {"loss": distance, "loss_error": error}
+        return {"loss": distance, "loss_error": error, **self._broken(labels)}
+
+    @torch.no_grad()
+    def _broken(self, labels: list[Tensor]) -> dict[str, Tensor]:
+        """Return how samples keep the constraint, made for `labels` in turn."""
+        noise = self.constraint_noise
+        if self.constraint is None or noise is None:
+            return {}
+        of = [label.repeat(-(-len(noise) // len(label)), 1) for label in labels]
+        of = [label[: len(noise)] for label in of]
+        fake = self.average(torch.cat([noise, *of], 1))
+        return self.constraint.broken(fake, self.constraint.codes_of(of))
 
 
 class RelativisticProgram(GANProgram):

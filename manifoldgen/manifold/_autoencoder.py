@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .._validation import check_bool, check_int, check_real
+from ..constraints import MahalanobisConstraint, check_constraint
 from ..nn import map_rows
+from ..nn.affine import Affine
 from ._autoencoder_program import AutoencoderProgram, Loss
 from ._autoencoding import AutoencodingManifold
 from ._parts import whitening_of
@@ -76,6 +78,11 @@ class AutoencoderManifold(AutoencodingManifold):
     decoder_penalty : float, default=0.0
         Weight of the sum of the squared weights of the decoder, mu, biases left out. It
         is part of `loss` in `history_`, not of `validation_loss`.
+    constraint : MahalanobisConstraint, default=None
+        Distance from the training rows that decoded rows are held to: reconstructions,
+        and rows decoded from codes beside those of the batch. The weights that are kept
+        are then those of the lowest loss among the epochs that keep it on held-out
+        rows, and where none does of the one that comes nearest.
     weight_decay : float, default=0.0
         Decay of all weights; how it enters depends on `optimizer`.
     optimizer : {"adam", "adamw", "sgd", "rmsprop"}, default="adam"
@@ -137,6 +144,8 @@ class AutoencoderManifold(AutoencodingManifold):
         Width of the latent space.
     image_shape_ : tuple of int or None
         (channels, height, width), for "conv" and for networks that take it.
+    constraint_ : MahalanobisConstraint
+        Fitted on the training rows, where there is one.
     device_ : str
         Where the networks are.
     n_features_in_ : int
@@ -191,6 +200,7 @@ class AutoencoderManifold(AutoencodingManifold):
         dropout: float = 0.0,
         latent_penalty: float = 0.0,
         decoder_penalty: float = 0.0,
+        constraint: MahalanobisConstraint | None = None,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam",
         learning_rate: float = 2e-3,
@@ -224,6 +234,7 @@ class AutoencoderManifold(AutoencodingManifold):
         self.dropout = dropout
         self.latent_penalty = latent_penalty
         self.decoder_penalty = decoder_penalty
+        self.constraint = constraint
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -258,6 +269,7 @@ class AutoencoderManifold(AutoencodingManifold):
             augment=self._augment_on_device(),
             half=self.precision == "bf16",
             foreign=self._is_foreign,
+            constraint=self._held(self._decoded_to_data()),
         )
 
     def _finish(self, program: AutoencoderProgram, rows: NDArray[Any]) -> None:
@@ -280,6 +292,7 @@ class AutoencoderManifold(AutoencodingManifold):
         check_bool("whiten", self.whiten)
         check_real("latent_penalty", self.latent_penalty, 0.0)
         check_real("decoder_penalty", self.decoder_penalty, 0.0)
+        check_constraint(self.constraint)
         self._check_networks(rows, goes_on)
         self.n_components_ = int(self.n_components)
 
@@ -289,6 +302,12 @@ class AutoencoderManifold(AutoencodingManifold):
         mean, whitening, _ = self._latent_affine
         Z64 = Z.astype(np.float64)
         return map_rows(lambda z: (z - mean) @ whitening, Z64, "cpu").astype("f4")
+
+    def _shown(self) -> nn.Module:
+        if self._latent_affine is None:
+            return nn.Identity()
+        mean, whitening, _ = self._latent_affine
+        return Affine(mean, whitening)
 
     def _to_decoder(self, Z: NDArray[Any]) -> NDArray[Any]:
         if self._latent_affine is None:

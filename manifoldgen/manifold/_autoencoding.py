@@ -16,12 +16,13 @@ from ..base import (
     unchanged_on_error,
     warn_unconverged,
 )
+from ..constraints import ConstrainedMixin
 from ..training import Program
 from ._base import BaseManifold
 from ._parts import check_unit_range
 
 
-class AutoencodingManifold(BaseManifold):
+class AutoencodingManifold(ConstrainedMixin, BaseManifold):
     """A manifold that `fit` and `partial_fit` train by one program.
 
     A subclass checks its parameters in `_check_parameters`, makes the program in
@@ -61,6 +62,7 @@ class AutoencodingManifold(BaseManifold):
             codes = self._learn_labels(y, len(rows))
             self.device_ = str(resolve_device(self.device))
             labels = {} if codes is None else {"y": codes}
+            labels |= self._constraint_parts(rows, y)
             rng, checkpoint = self._open_run(fitted, X=rows, X_val=held, **labels)
             kept = out = None
             if held is None:
@@ -69,6 +71,7 @@ class AutoencodingManifold(BaseManifold):
                 self._set_units(rows)
             else:
                 self._check_units(rows)
+            self._learn_constraint(rows, y, rng, fitted)
             done = 0 if fitted is None else self.n_epochs_
             networks = self._start(fitted, draw_seed(rng))
             train, validation = self._tensors(rows, codes, kept), None
@@ -81,9 +84,12 @@ class AutoencodingManifold(BaseManifold):
                 program, train, validation, rng, checkpoint, self.max_epochs
             )
             self._finish(program, rows)
+            self._keep_multiplier(getattr(program, "constraint", None))
             self.__dict__.pop("_optimizer_state", None)
             watched = "loss" if validation is None else "validation_loss"
             warn_unconverged(outcome, watched)
+            n_held = 0 if validation is None else len(validation[0])
+            self._warn_infeasible(outcome.history, 2 * n_held)
             self._look_back(rows, codes)
             self._keep(outcome)
         pass_on_interrupt(outcome)
@@ -92,8 +98,9 @@ class AutoencodingManifold(BaseManifold):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Take one pass through the rows of `X`, from where the last call ended.
 
-        The first call fixes width, units, networks and, with ``conditional=True``,
-        the classes; moments of the optimizers are kept between calls.
+        The first call fixes width, units, networks, the distances of a constraint and,
+        with ``conditional=True``, the classes; moments of the optimizers, and the
+        multiplier, are kept between calls.
 
         Parameters
         ----------
@@ -121,11 +128,14 @@ class AutoencodingManifold(BaseManifold):
             rng = np.random.RandomState(
                 [draw_seed(random_state_of(self.random_state)), done]
             )
+            if first or not hasattr(self, "constraint_"):
+                self._learn_constraint(rows, y, rng, None)
             networks = self._start(None if first else self.__dict__, draw_seed(rng))
             program = self._program(networks, len(rows), done)
             self._restore_moments(program)
             outcome = self._run_once(program, self._tensors(rows, codes), rng)
             self._finish(program, rows)
+            self._keep_multiplier(getattr(program, "constraint", None))
             self._keep_moments(program)
             for row in outcome.history.rows:
                 row["epoch"] += done

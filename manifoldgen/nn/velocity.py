@@ -201,11 +201,27 @@ def follow(
     """
     step = 1.0 / n_steps
     for number in range(n_steps):
-        v = velocity(x, _at(x, number * step))
-        if solver == "heun":
-            v = 0.5 * (v + velocity(x + step * v, _at(x, (number + 1) * step)))
-        x = x + step * v
+        x = step_along(velocity, x, number * step, (number + 1) * step, solver, step)
     return x
+
+
+def step_along(
+    velocity: Velocity,
+    x: Tensor,
+    now: float | Tensor,
+    then: float | Tensor,
+    solver: str = "heun",
+    step: float | None = None,
+) -> Tensor:
+    """Return where rows at time `now` are at time `then`, after one step of a solver.
+
+    `step` is the difference of the times, where it is known to more digits.
+    """
+    length = then - now if step is None else step
+    v = velocity(x, _at(x, now))
+    if solver == "heun":
+        v = 0.5 * (v + velocity(x + length * v, _at(x, then)))
+    return x + length * v
 
 
 def log_density(
@@ -245,5 +261,7 @@ def _runge_kutta(parts: list[Tensor]) -> Tensor:
     return (a + 2.0 * b + 2.0 * c + d) / 6.0
 
 
-def _at(x: Tensor, time: float) -> Tensor:
+def _at(x: Tensor, time: float | Tensor) -> Tensor:
+    if isinstance(time, Tensor):
+        return time.to(x.dtype).expand(len(x), 1)
     return torch.full((len(x), 1), time, dtype=x.dtype, device=x.device)
