@@ -1,125 +1,30 @@
-"""Hold what an estimator makes to a Mahalanobis distance from its training rows."""
+"""A Mahalanobis distance that what is made is held to, by its parameters."""
 
-import copy
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import rq
-from sklearn.base import BaseEstimator, clone
-from sklearn.decomposition import PCA
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.utils import get_tags
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from ._arrays import flatten_images
-from ._conditional import check_labels_of_rows, every_class_kept
-from ._random import draw_seed, random_state_of
-from ._validation import check_bool, check_choice, check_real
-from .base import unchanged_on_error
-from .covariance import class_moments, factor, moments, squared_distances
-from .exceptions import ConstraintWarning
-from .nn.affine import Affine, Clamp
-from .nn.constraints import FORMS, DistanceConstraint, MahalanobisDistance
-from .training import History
+from .._arrays import flatten_images
+from .._conditional import check_labels_of_rows, every_class_kept
+from .._random import random_state_of
+from .._validation import check_bool, check_choice, check_real
+from ..base import unchanged_on_error
+from ..covariance import class_moments, factor, moments, squared_distances
+from ..nn.constraints import FORMS, DistanceConstraint, MahalanobisDistance
+from ._features import as_float64, feature_module, features_of, fitted_features
 
 _UNITS = ("quantile", "distance", "pvalue")
 _COVARIANCES = ("oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank")
-_LEAST_ROWS = 4
 _LAW_POINTS = 256
-_FINGERPRINT_ROWS = 64
-
-
-def feature_module(estimator: Any) -> nn.Module:
-    """Return a network that maps rows to what a fitted transformer returns for them.
-
-    Parameters
-    ----------
-    estimator : None, transformer or Pipeline
-        Fitted: StandardScaler, MinMaxScaler or PCA of scikit-learn; a manifold or
-        features of this package, or anything else with a method ``to_module()``, whose
-        module takes float64 too; a Pipeline or FrozenEstimator of such. None, and
-        "passthrough", keep rows.
-
-    Returns
-    -------
-    module : torch.nn.Module
-        In evaluation mode, with weights that stay; differentiable in the rows, a float
-        tensor of shape (n_samples, n_features) in the units that `fit` saw.
-
-    Raises
-    ------
-    TypeError
-        If there is no such network of `estimator`; the message names those that have.
-
-    Examples
-    --------
-    >>> import numpy as np, torch
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from manifoldgen import feature_module
-    >>> X = np.array([[0.0, 1.0], [2.0, 5.0]])
-    >>> feature_module(StandardScaler().fit(X))(torch.tensor(X))
-    tensor([[-1., -1.],
-            [ 1.,  1.]], dtype=torch.float64)
-    """
-    if isinstance(estimator, FrozenEstimator):
-        return feature_module(estimator.estimator)
-    if isinstance(estimator, Pipeline):
-        steps = [feature_module(step) for _, step in estimator.steps]
-        return nn.Sequential(*steps).eval()
-    if estimator is None or (isinstance(estimator, str) and estimator == "passthrough"):
-        return nn.Identity()
-    if callable(getattr(estimator, "to_module", None)):
-        module: nn.Module = estimator.to_module()
-    else:
-        module = _affine_module(estimator)
-    return module.eval().requires_grad_(False)
-
-
-def _affine_module(estimator: Any) -> nn.Module:
-    """Return what a fitted scaler or PCA of scikit-learn does."""
-    if isinstance(estimator, StandardScaler):
-        check_is_fitted(estimator)
-        width = estimator.n_features_in_
-        mean = estimator.mean_ if estimator.with_mean else np.zeros(width)
-        scale = estimator.scale_ if estimator.with_std else np.ones(width)
-        return Affine(_float64(mean), _float64(1.0 / scale))
-    if isinstance(estimator, MinMaxScaler):
-        check_is_fitted(estimator)
-        offset = _float64(estimator.min_)
-        scale = _float64(estimator.scale_)
-        mapped = Affine(torch.zeros_like(offset), scale, offset)
-        if not estimator.clip:
-            return mapped
-        return nn.Sequential(mapped, Clamp(*map(float, estimator.feature_range)))
-    if isinstance(estimator, PCA):
-        check_is_fitted(estimator)
-        axes = np.asarray(estimator.components_, np.float64).T
-        if estimator.whiten:
-            variances = np.asarray(estimator.explained_variance_, np.float64)
-            axes = axes / np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
-        return Affine(_float64(estimator.mean_), _float64(axes))
-    raise TypeError(
-        "features must be None, a StandardScaler, MinMaxScaler or PCA, a manifold or "
-        "features of manifoldgen, anything else with to_module(), or a Pipeline or "
-        f"FrozenEstimator of these, got {estimator!r}: its slopes are not known."
-    )
-
-
-def _moved(module: nn.Module, device: str) -> Any:
-    """Return a module on `device`, in float32 where that has no float64."""
-    narrow = torch.device(device).type == "mps"
-    return (module.float() if narrow else module).to(device)
-
-
-def _float64(values: Any) -> Tensor:
-    return torch.tensor(np.ascontiguousarray(values), dtype=torch.float64)
+LEAST_ROWS = 4
+"""Rows that a constraint is learned from, at least."""
 
 
 class MahalanobisConstraint(BaseEstimator):
@@ -283,7 +188,7 @@ class MahalanobisConstraint(BaseEstimator):
             rows, shape = flatten_images(X)
             dtype = [np.float64, np.float32, np.uint8]
             checked = validate_data(
-                self, rows, dtype=dtype, ensure_min_samples=_LEAST_ROWS
+                self, rows, dtype=dtype, ensure_min_samples=LEAST_ROWS
             )
             self._learn(checked, y, random_state_of(self.random_state), shape)
         return self
@@ -359,7 +264,7 @@ class MahalanobisConstraint(BaseEstimator):
         n_held = min(n_held, len(rows) - 2)
         kept, held = every_class_kept(np.sort(order[n_held:]), order[:n_held], codes)
         labels = None if y is None else np.asarray(y)[kept]
-        self.features_ = _fitted_features(self.features, rows[kept], labels, rng, shape)
+        self.features_ = fitted_features(self.features, rows[kept], labels, rng, shape)
         self._set_law(rows[kept], None if codes is None else codes[kept])
         codes_held = codes[held] if codes is not None and labelled else None
         distances = np.sort(self._distances(rows[held], codes_held))
@@ -384,7 +289,7 @@ class MahalanobisConstraint(BaseEstimator):
 
     def _set_law(self, rows: NDArray[Any], codes: NDArray[np.int64] | None) -> None:
         """Set mean, or means of classes, and whitening of the features of `rows`."""
-        features = _features_of(self.features_, rows)
+        features = features_of(self.features_, rows)
         fourth = self.covariance == "ledoit_wolf"
         if codes is None:
             total = moments(features, fourth=fourth)
@@ -433,7 +338,7 @@ class MahalanobisConstraint(BaseEstimator):
     def _distances(
         self, rows: NDArray[Any], codes: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        features = _features_of(self.features_, rows)
+        features = features_of(self.features_, rows)
         squared = np.stack(
             [squared_distances(features, it, self.whitening_) for it in self.location_]
         )
@@ -468,7 +373,7 @@ class MahalanobisConstraint(BaseEstimator):
         check_is_fitted(self)
         # products of whitened features are as exact as the slopes of networks
         distance = MahalanobisDistance(
-            _float64(self.location_), _float64(self.whitening_).float()
+            as_float64(self.location_), as_float64(self.whitening_).float()
         )
         known = features or _moved(feature_module(self.features_), device)
         law = None
@@ -525,176 +430,14 @@ class MahalanobisConstraint(BaseEstimator):
                 check_real(name, getattr(self, name), 0.0)
 
 
+def _moved(module: nn.Module, device: str) -> Any:
+    """Return a module on `device`, in float32 where that has no float64."""
+    narrow = torch.device(device).type == "mps"
+    return (module.float() if narrow else module).to(device)
+
+
 def _triangular(whitening: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return an upper triangular matrix that gives the same distances."""
     if not np.tril(whitening, -1).any():
         return whitening
     return cast(NDArray[np.float64], rq(whitening, mode="r"))
-
-
-def _features_of(features: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    """Return features as float rows."""
-    found = rows if features is None else np.asarray(features.transform(rows))
-    if found.ndim != 2:
-        raise ValueError(
-            "features must map rows to rows of numbers, got an array of shape "
-            f"{found.shape}."
-        )
-    kept = found.dtype in (np.float32, np.float64)
-    return found if kept else found.astype(np.float64)
-
-
-def _fitted_features(
-    features: Any,
-    rows: NDArray[Any],
-    labels: NDArray[Any] | None,
-    rng: np.random.RandomState,
-    shape: tuple[int, ...] | None,
-) -> Any:
-    """Return the features, a clone fitted on `rows` where they are not frozen."""
-    if features is None:
-        return None
-    if isinstance(features, FrozenEstimator):
-        feature_module(features)
-        return features
-    if not hasattr(features, "fit") or not hasattr(features, "transform"):
-        raise TypeError(
-            "features must be None, a transformer, or a FrozenEstimator of a fitted "
-            f"one, got {features!r}."
-        )
-    part = clone(features)
-    parameters = part.get_params()
-    settings: dict[str, Any] = {}
-    for name in sorted(parameters):
-        last = name.split("__")[-1]
-        if last == "random_state" and parameters[name] is None:
-            settings[name] = draw_seed(rng)
-        elif last == "image_shape" and parameters[name] is None and shape is not None:
-            settings[name] = shape if len(shape) == 3 else (1, *shape)
-    part.set_params(**settings)
-    needs_labels = get_tags(part).target_tags.required
-    part = part.fit(rows, labels) if needs_labels else part.fit(rows)
-    feature_module(part)
-    return part
-
-
-def check_constraint(constraint: Any) -> None:
-    """Raise where `constraint` is no MahalanobisConstraint, or none that can be."""
-    if constraint is None:
-        return
-    if not isinstance(constraint, MahalanobisConstraint):
-        raise TypeError(
-            f"constraint must be None or a MahalanobisConstraint, got {constraint!r}."
-        )
-    constraint._check_parameters()
-
-
-def fit_constraint(
-    constraint: MahalanobisConstraint,
-    rows: NDArray[Any],
-    y: Any,
-    rng: np.random.RandomState,
-    *,
-    shape: tuple[int, ...] | None = None,
-    labelled: bool = False,
-) -> MahalanobisConstraint:
-    """Return a clone of `constraint` fitted on the rows that an estimator learns from.
-
-    Parameters
-    ----------
-    constraint : MahalanobisConstraint
-    rows : ndarray of shape (n_samples, n_features)
-    y : array-like of shape (n_samples,) or None
-    rng : RandomState
-    shape : tuple of int, default=None
-        Of an image, where rows are some.
-    labelled : bool, default=False
-        Whether made rows come with the class that they are made for.
-    """
-    if len(rows) < _LEAST_ROWS:
-        raise ValueError(
-            f"constraint needs {_LEAST_ROWS} rows at least, got {len(rows)}. Set "
-            "constraint=None."
-        )
-    fitted = clone(constraint)
-    fitted._learn(rows, y, rng, shape, labelled)
-    fitted.n_features_in_ = rows.shape[1]
-    return fitted
-
-
-class ConstrainedMixin:
-    """Keeps a fitted `constraint_` for an estimator with a parameter `constraint`.
-
-    A class without the parameter is not held to anything.
-    """
-
-    constraint: MahalanobisConstraint | None = None
-    constraint_: MahalanobisConstraint
-    device_: str
-    _shape_in: tuple[int, ...] | None
-
-    def _constraint_parts(self, rows: NDArray[Any], y: Any) -> dict[str, Any]:
-        """Return what a constraint depends on and no parameter shows."""
-        if self.constraint is None:
-            return {}
-        features, seen = self.constraint.features, None
-        if isinstance(features, FrozenEstimator):
-            seen = np.asarray(features.transform(rows[:_FINGERPRINT_ROWS]))
-        labels = None if y is None else np.asarray(y)
-        return {"constraint features": seen, "constraint labels": labels}
-
-    def _learn_constraint(
-        self,
-        rows: NDArray[Any],
-        y: Any,
-        rng: np.random.RandomState,
-        fitted: Mapping[str, Any] | None,
-        labelled: bool = False,
-    ) -> None:
-        """Fit the constraint on the rows, its multiplier that of `fitted` if any."""
-        self.__dict__.pop("constraint_", None)
-        if self.constraint is None:
-            return
-        self.constraint_ = fit_constraint(
-            self.constraint, rows, y, rng, shape=self._shape_in, labelled=labelled
-        )
-        before = None if fitted is None else fitted.get("constraint_")
-        if before is not None and self.constraint.multiplier is None:
-            self.constraint_.multiplier_ = before.multiplier_
-
-    def _held(self, to_data: Callable[[Tensor], Tensor]) -> DistanceConstraint | None:
-        """Return what holds the rows that networks make, None for nothing."""
-        if self.constraint is None:
-            return None
-        return self.constraint_.hold(self.device_, to_data)
-
-    def _keep_multiplier(self, held: DistanceConstraint | None) -> None:
-        if held is not None:
-            # another object, so that an error leaves the one of before as it was
-            self.constraint_ = copy.copy(self.constraint_)
-            self.constraint_.multiplier_ = float(held.multiplier)
-
-    def _warn_infeasible(self, history: History, n_made: int) -> None:
-        """Warn where no epoch kept the constraint, beyond what chance explains.
-
-        `n_made` is the number of rows that an epoch was judged by.
-        """
-        if self.constraint is None or self.constraint.multiplier is not None:
-            return
-        if "validation_infeasibility" not in history:
-            return
-        tolerance, form = self.constraint_.tolerance_, self.constraint.form
-        error = np.sqrt(tolerance * (1.0 - tolerance) / max(n_made, 1))
-        best = int(np.nanargmin(history["validation_infeasibility"]))
-        if history["validation_infeasibility"][best] <= max(0.005, 2.0 * error):
-            return
-        allowed = "on average" if form == "mean" else f"{tolerance:.3g} of them"
-        warnings.warn(
-            f"epsilon={self.constraint_.epsilon_:.4g} was not reached: at best "
-            f"{history['validation_violation'][best]:.3g} of the rows that were made "
-            f"are farther, where {allowed} may be. The weights that came nearest are "
-            "kept. Raise epsilon, tolerance or max_epochs, or the step of the "
-            "constraint, which moves its multiplier faster.",
-            ConstraintWarning,
-            stacklevel=4,
-        )
