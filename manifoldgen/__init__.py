@@ -14,6 +14,7 @@ _HOMES = {
     "AttributeDirection": "latent",
     "AttributeDirectionDisplay": "plotting",
     "AutoencoderManifold": "manifold",
+    "ClassifierFeatures": "features",
     "ConstraintHistoryDisplay": "plotting",
     "ContributionDisplay": "plotting",
     "DistanceContourDisplay": "plotting",
@@ -40,12 +41,14 @@ _HOMES = {
     "NearestRealDisplay": "plotting",
     "NeighborIndex": "neighbors",
     "NeighborManifold": "manifold",
+    "PretrainedFeatures": "features",
     "ReconstructionDisplay": "plotting",
     "ReferenceLawDisplay": "plotting",
     "SampleGridDisplay": "plotting",
     "ScoreDistributionDisplay": "plotting",
     "ScoreOutlierDetector": "outliers",
     "SearchCurveDisplay": "plotting",
+    "SelfSupervisedFeatures": "features",
     "ShepardDisplay": "plotting",
     "TSNEManifold": "manifold",
     "TrainingHistoryDisplay": "plotting",
@@ -111,6 +114,9 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .constraints import MahalanobisConstraint as MahalanobisConstraint
     from .constraints import feature_module as feature_module
+    from .features import ClassifierFeatures as ClassifierFeatures
+    from .features import PretrainedFeatures as PretrainedFeatures
+    from .features import SelfSupervisedFeatures as SelfSupervisedFeatures
     from .generation import GenerativeAugmenter as GenerativeAugmenter
     from .generation import ImageGAN as ImageGAN
     from .generation import JointGenerator as JointGenerator

@@ -24,6 +24,7 @@ import manifoldgen
 from manifoldgen import (
     AdversarialAutoencoderManifold,
     AutoencoderManifold,
+    ClassifierFeatures,
     DistilledManifold,
     GenerativeAugmenter,
     GenerativePipeline,
@@ -37,7 +38,9 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    PretrainedFeatures,
     ScoreOutlierDetector,
+    SelfSupervisedFeatures,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -77,6 +80,18 @@ class OwnDecoder(nn.Sequential):
     def forward(self, x):
         torch.rand(1)  # in evaluation too
         return super().forward(x)
+
+
+class OwnFilters(nn.Sequential):
+    """Draws from the global generator, in evaluation too."""
+
+    def __init__(self, image_shape):
+        depth = image_shape[0]
+        super().__init__(nn.Conv2d(depth, 3, 3, padding=1), nn.Dropout(0.2), nn.Tanh())
+
+    def forward(self, images):
+        torch.rand(1)
+        return super().forward(images)
 
 
 def jittered_error(output, target):
@@ -191,7 +206,19 @@ SCORERS = {
     "pca scorer": ManifoldScorer(PCA(5), random_state=0),
 }
 AUGMENTERS = {"augmenter": ImageAugmenter(image_shape=(1, 8, 8), random_state=0)}
-ALL = {**MANIFOLDS, **GENERATORS, **SCORERS, **AUGMENTERS}
+FEW_MAPS = {"image_shape": (1, 8, 8), "channels": (4, 6), **SMALL}
+FEATURES = {
+    "random features": PretrainedFeatures(
+        layers=("conv1", "conv3"), pooling="mean_std", random_state=0
+    ),
+    "own features": PretrainedFeatures(OwnFilters, random_state=0),
+    "classifier features": ClassifierFeatures(8, dropout=0.1, **FEW_MAPS),
+    "transformation features": SelfSupervisedFeatures(
+        8, views=("same", "turn90"), **FEW_MAPS
+    ),
+    "strip features": SelfSupervisedFeatures(8, objective="vicreg", **SMALL),
+}
+ALL = {**MANIFOLDS, **GENERATORS, **SCORERS, **AUGMENTERS, **FEATURES}
 TRAINED = [name for name, it in ALL.items() if hasattr(it, "max_epochs")]
 PER_ROW = ("transform", "inverse_transform", "reconstruction_error", "score_samples")
 
@@ -403,7 +430,7 @@ def test_a_frame_whose_columns_are_numbers():
 @pytest.mark.parametrize("name", ALL)
 def test_images_are_rows_and_come_back_as_images(name, shape):
     estimator = clone(ALL[name])
-    if name.endswith("convolutions") or name in AUGMENTERS:
+    if name.endswith("convolutions") or name in {**AUGMENTERS, **FEATURES}:
         estimator.set_params(image_shape=None)
     images = X.reshape(-1, *shape)
     estimator.fit(images, Y)
@@ -638,8 +665,12 @@ def test_odd_data_give_finite_answers(name, data):
     if "manifold__n_components" in parameters:
         n_components = 1 if len(rows) == 2 else narrow
         estimator.set_params(manifold__n_components=n_components)
-    if name.endswith("convolutions") or name in AUGMENTERS:
+    if name.endswith("convolutions") or name in {**AUGMENTERS, **FEATURES}:
         estimator.set_params(image_shape=None)
+    if name == "transformation features":  # of strips there is one view
+        estimator.set_params(views=None)
+    if name == "classifier features":  # which has to have two to tell apart
+        y = np.arange(len(rows)) % 2
     if name == "distilled isomap":  # which refuses more, as a reducer may
         estimator.set_params(reducer__n_neighbors=min(8, len(rows) - 1))
     if name == "cross-entropy":

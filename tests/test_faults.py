@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from manifoldgen import (
     AdversarialAutoencoderManifold,
     AutoencoderManifold,
+    ClassifierFeatures,
     DistilledManifold,
     ImageAugmenter,
     ImageGAN,
@@ -32,7 +33,9 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    PretrainedFeatures,
     ScoreOutlierDetector,
+    SelfSupervisedFeatures,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -74,6 +77,9 @@ ESTIMATORS = {
     "LatentNormalizingFlow": LatentNormalizingFlow(n_transforms=2, **TINY),
     "JointGenerator": JointGenerator(MANIFOLD, GAN, fine_tune_epochs=1, random_state=0),
     "ImageAugmenter": ImageAugmenter(random_state=0),
+    "ClassifierFeatures": ClassifierFeatures(4, **TINY),
+    "PretrainedFeatures": PretrainedFeatures(random_state=0),
+    "SelfSupervisedFeatures": SelfSupervisedFeatures(4, **TINY),
     "MahalanobisScorer": MahalanobisScorer(random_state=0),
     "ManifoldScorer": ManifoldScorer(MANIFOLD, random_state=0),
     "ScoreOutlierDetector": ScoreOutlierDetector(random_state=0),
@@ -82,7 +88,8 @@ ESTIMATORS = {
 # a Pipeline fits its steps in place, scorers work in float64
 WHOLE = [name for name in ESTIMATORS if name != "GenerativePipeline"]
 IN_FLOAT32 = [name for name in WHOLE if not name.endswith(("Scorer", "Detector"))]
-FROM_TWO_ROWS = [name for name in ESTIMATORS if name != "ImageAugmenter"]
+FROM_ONE_ROW = ["ImageAugmenter", "PretrainedFeatures"]
+FROM_TWO_ROWS = [name for name in ESTIMATORS if name not in FROM_ONE_ROW]
 MANIFOLDS = ["AutoencoderManifold", "convolutions", *MAPS]
 PARTIAL = [name for name, it in ESTIMATORS.items() if hasattr(it, "partial_fit")]
 

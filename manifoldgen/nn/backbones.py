@@ -180,6 +180,27 @@ class FeatureNetwork(StagedNetwork):
         return self.perceptron.activate(F.linear(x, layer.weight, layer.bias))
 
 
+class HeadedNetwork(StagedNetwork):
+    """A network and, as its last layer, "output", a head on what it returns.
+
+    Parameters
+    ----------
+    network : StagedNetwork
+    head : torch.nn.Module
+    """
+
+    def __init__(self, network: StagedNetwork, head: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+        self.stage_names = (*network.stage_names, "output")
+        self.n_channels = network.n_channels
+
+    def stages(self) -> list[Stage]:
+        """Return the layers, from input to output."""
+        return [*self.network.stages(), self.head]
+
+
 _VGG = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
 _VGG |= {19: (2, 2, 4, 4, 4)}
 _VGG_CHANNELS = (64, 128, 256, 512, 512)

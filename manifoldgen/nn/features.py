@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbones import StagedNetwork
+from .transformations import TRANSFORMATIONS
 
 _POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean(2),
@@ -67,6 +68,9 @@ class LayerFeatures(nn.Module):
         See `pool_maps`.
     at_once : int or None, default=None
         Images that go through the network together; None is all.
+    views : sequence of str, default=("same",)
+        Names of `TRANSFORMATIONS`. A layer's features are those of the images after
+        each of them, side by side.
     """
 
     def __init__(
@@ -75,17 +79,25 @@ class LayerFeatures(nn.Module):
         layers: Sequence[str],
         pooling: str,
         at_once: int | None = None,
+        views: Sequence[str] = ("same",),
     ) -> None:
         super().__init__()
         self.network = network
         self.layers = tuple(layers)
         self.pooling = pooling
         self.at_once = at_once
+        self.views = tuple(views)
 
     def groups(self, images: Tensor) -> list[Tensor]:
         """Return the features of each layer, each of shape (n, its width)."""
-        maps = self.network.activations(images, self.layers)
-        return [pool_maps(found, self.pooling) for found in maps]
+        by_view = [
+            self.network.activations(TRANSFORMATIONS[view](images), self.layers)
+            for view in self.views
+        ]
+        return [
+            torch.cat([pool_maps(maps, self.pooling) for maps in layer], 1)
+            for layer in zip(*by_view, strict=True)
+        ]
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, channels, height, width) to features (n, n_features)."""

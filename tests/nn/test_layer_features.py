@@ -92,3 +92,16 @@ def test_images_in_parts_are_the_same_images():
     parts = LayerFeatures(network, ("conv1",), "mean", at_once=3)
     images = torch.rand(8, 1, 6, 6)
     torch.testing.assert_close(parts(images), whole(images))
+
+
+def test_views_stand_side_by_side_in_each_layer():
+    network = FeatureNetwork((1, 6, 6), (3,), (4,), generator=torch.Generator())
+    layers, views = ("conv1", "hidden1"), ("same", "turn90", "mirror")
+    images = torch.rand(5, 1, 6, 6)
+    plain = LayerFeatures(network, layers, "max")
+    changed = images, torch.rot90(images, 1, (2, 3)), images.flip(3)
+    want = [torch.cat(of, 1) for of in zip(*map(plain.groups, changed), strict=True)]
+    found = LayerFeatures(network, layers, "max", views=views).groups(images)
+    assert [group.shape[1] for group in found] == [9, 12]
+    for a, b in zip(found, want, strict=True):
+        torch.testing.assert_close(a, b)

@@ -25,6 +25,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from manifoldgen import (
     AdversarialAutoencoderManifold,
     AutoencoderManifold,
+    ClassifierFeatures,
     DistilledManifold,
     ImageAugmenter,
     ImageGAN,
@@ -36,7 +37,9 @@ from manifoldgen import (
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
+    PretrainedFeatures,
     ScoreOutlierDetector,
+    SelfSupervisedFeatures,
     TSNEManifold,
     UMAPManifold,
     VAEManifold,
@@ -68,6 +71,11 @@ class Decoder(torch.nn.Linear):
     pass
 
 
+class Filters(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3))
+
+
 def absolute_error(output, target):
     return (output - target).abs().mean()
 
@@ -76,7 +84,7 @@ def stop_never(row):
     return False
 
 
-FOREIGN = [Encoder, Decoder, absolute_error, stop_never]
+FOREIGN = [Encoder, Decoder, Filters, absolute_error, stop_never]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +120,8 @@ def gan(**parameters):
     return LatentGAN(hidden_sizes=(16,), max_epochs=2, random_state=0, **parameters)
 
 
-TINY = {"hidden_sizes": (16,), "max_epochs": 1, "random_state": 0}
+SHORT = {"max_epochs": 1, "random_state": 0}
+TINY = {"hidden_sizes": (16,), **SHORT}
 
 
 def tsne(**parameters):
@@ -169,6 +178,14 @@ ESTIMATORS = {
         random_state=0,
     ),
     "augmenter": ImageAugmenter(["noise"], image_shape=(1, 8, 8), random_state=0),
+    "random features": PretrainedFeatures(layers=("conv1", "conv2"), random_state=0),
+    "own features": PretrainedFeatures(Filters, image_shape=(1, 8, 8), random_state=0),
+    "classifier features": ClassifierFeatures(
+        4, image_shape=(1, 8, 8), channels=(3,), layers=("conv1", "output"), **SHORT
+    ),
+    "self-supervised features": SelfSupervisedFeatures(
+        4, image_shape=(1, 8, 8), channels=(3,), views=("same", "up"), **SHORT
+    ),
     "mahalanobis": MahalanobisScorer(random_state=0),
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
     "robust": MahalanobisScorer(
