@@ -1,7 +1,8 @@
 """Blocks of rows on several threads, each with a BLAS of its own."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
@@ -27,9 +28,14 @@ def map_on_threads(
             yield from map(function, starts)
             return
         with ThreadPoolExecutor(width) as pool:
-            # A wave at a time, to hold few results at once.
-            for wave in range(0, len(starts), width):
-                yield from pool.map(function, starts[wave : wave + width])
+            # No more than one waits for a thread, to hold few results at once.
+            ahead: deque[Future[Result]] = deque()
+            for start in starts:
+                if len(ahead) > width:
+                    yield ahead.popleft().result()
+                ahead.append(pool.submit(function, start))
+            while ahead:
+                yield ahead.popleft().result()
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from ._shrinkage import (
     shrink,
 )
 from ._whitening import (
-    PADDED_ROWS,
     Kernel,
     map_blocks,
     padded,
+    padded_rows,
     padded_width,
     ridge_of,
     ridge_variances,
@@ -197,8 +197,8 @@ class LowRankFactor(Factor):
         scale[: self.n_features] = self.scale
         deviations = np.ones(basis.shape[1])
         deviations[: len(self.variances)] = np.sqrt(self.variances)
-        off = np.empty((PADDED_ROWS, width))
-        on = np.empty((PADDED_ROWS, len(deviations)))
+        off = np.empty((padded_rows(width), width))
+        on = np.empty((padded_rows(width), len(deviations)))
 
         def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
             np.divide(centred, scale, out=off)
@@ -218,8 +218,8 @@ class LowRankFactor(Factor):
         on: NDArray[np.float64],
         basis: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        squares: NDArray[np.float64] = np.einsum("ij,ij->i", off, off)
-        squares += np.einsum("ij,ij->i", on, on)
+        squares: NDArray[np.float64] = np.vecdot(off, off)
+        squares += np.vecdot(on, on)
         return squares
 
     def _rows(
@@ -498,7 +498,7 @@ def _wide(X: NDArray[Any], covariance: str, ridge: float) -> LowRankFactor:
     """Return what `whitening_matrix` stands for, of fewer rows than columns."""
     n_samples, n_features = X.shape
     mean, centred = _centred(X)
-    squares = np.einsum("ij,ij->i", centred, centred)
+    squares = np.vecdot(centred, centred)
     shrinkage = 0.0
     if covariance != "empirical":
         shrinkage = _shrinkage_of_rows(centred, squares, covariance)

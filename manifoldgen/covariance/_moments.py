@@ -282,8 +282,10 @@ def _sums_about(
     third, fourths = np.zeros(n_features), 0.0
     centre = reference.astype(dtype)
     as_they_are = X.dtype == dtype and not centre.any()
-    # Wide scatters are big: fewer are added up.
+    # Wide scatters are big: fewer are added up. Narrow rows are quick: calls fewer.
     n_block = max(_BLOCK_ROWS, n_features)
+    if n_features * centre.itemsize <= 256:
+        n_block = 2 * _BLOCK_ROWS
     ones = np.ones(n_block, dtype)
 
     def sums(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64], Powers]:
@@ -291,16 +293,15 @@ def _sums_about(
         part_total, part_scatter = np.zeros_like(total), np.zeros_like(scatter)
         part_third, part_fourth = np.zeros_like(third), 0.0
         buffer = np.empty((min(n_block, len(part)), n_features), dtype)
-        for first in range(0, len(part), n_block):
-            block = part[first : first + n_block]
-            rows = block
-            if not as_they_are:
-                rows = np.subtract(block, centre, out=buffer[: len(block)])
-            with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(0, len(part), n_block):
+                rows = part[first : first + n_block]
+                if not as_they_are:
+                    rows = np.subtract(rows, centre, out=buffer[: len(rows)])
                 part_total += ones[: len(rows)] @ rows
                 part_scatter += rows.T @ rows
                 if fourth:
-                    squares = np.einsum("ij,ij->i", rows, rows)
+                    squares = np.vecdot(rows, rows)
                     part_third += squares @ rows
                     part_fourth += float(squares @ squares)
         return part_total, part_scatter, (part_third, part_fourth)

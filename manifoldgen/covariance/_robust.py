@@ -19,7 +19,7 @@ from ._factors import (
     rank_of,
 )
 from ._moments import moments
-from ._whitening import PADDED_ROWS, Kernel, map_blocks, padded, padded_width
+from ._whitening import Kernel, map_blocks, padded, padded_rows, padded_width
 
 _ROWS_A_DIRECTION = 5
 _MOST_BY_DEFAULT = 30
@@ -175,16 +175,18 @@ def _coordinates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return rows along the leading directions, and squared distances off them."""
     basis = padded(np.ascontiguousarray(principal.vectors[:, :n_kept]))
+    n_features = len(principal.mean)
+    n_block = padded_rows(n_features)
 
     def new_kernel() -> Kernel:
-        off = np.empty((PADDED_ROWS, padded_width(len(principal.mean))))
-        out = np.empty((PADDED_ROWS, n_kept + 1))
+        off = np.empty((n_block, padded_width(n_features)))
+        out = np.empty((n_block, n_kept + 1))
 
         def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
             on = centred @ basis
             np.subtract(centred, on @ basis.T, out=off)
             out[:, :n_kept] = on[:, :n_kept]
-            out[:, n_kept] = np.einsum("ij,ij->i", off, off)
+            out[:, n_kept] = np.vecdot(off, off)
             return out
 
         return kernel
@@ -235,7 +237,7 @@ def _searched(rows: NDArray[np.float64], seed: int) -> Start:
 def _sign_directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the principal directions of rows that are all equally far."""
     centred = rows - np.median(rows, axis=0)
-    norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+    norms = np.sqrt(np.vecdot(centred, centred))
     centred /= np.where(norms > 0, norms, 1.0)[:, None]
     return np.linalg.eigh(centred.T @ centred)[1]
 
@@ -243,7 +245,7 @@ def _sign_directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def _middle_directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the principal directions of the half of the rows in the middle."""
     centred = rows - np.median(rows, axis=0)
-    squares = np.einsum("ij,ij->i", centred, centred)
+    squares = np.vecdot(centred, centred)
     return np.linalg.eigh(moments(rows[squares <= np.median(squares)]).covariance)[1]
 
 
@@ -286,7 +288,7 @@ def _distances(
     if values[0] <= RANK_TOLERANCE * values[-1]:
         _refuse_flat_half(len(values))
     white = (rows - location) @ (vectors / np.sqrt(values))
-    distances: NDArray[np.float64] = np.einsum("ij,ij->i", white, white)
+    distances: NDArray[np.float64] = np.vecdot(white, white)
     return distances
 
 

@@ -12,7 +12,7 @@ from scipy.linalg import cholesky, eigh, rq, solve_triangular
 from .._threads import map_on_threads, narrow_blas
 
 _THREAD_ROWS = 16 * 1024
-PADDED_ROWS, _PADDED_COLUMNS = 256, 16
+_PADDED_COLUMNS = 16
 _PANELS = 4
 
 Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -187,7 +187,7 @@ def map_blocks(
 ) -> NDArray[np.float64]:
     """Return what a kernel makes of the rows of ``X - location``.
 
-    It is given blocks of `PADDED_ROWS` rows and `padded_width` columns, zeros where
+    It is given blocks of `padded_rows` rows and `padded_width` columns, zeros where
     there is no more, so that a row has one answer whatever comes with it. Blocks are
     shared out over threads, each with a kernel, and so with buffers, of its own.
 
@@ -197,7 +197,7 @@ def map_blocks(
     location : ndarray of shape (n_features,)
     new_kernel : callable
         Returns a kernel, which takes a block, that it must not change, and returns an
-        array of shape (PADDED_ROWS, *shape).
+        array of shape (padded_rows, *shape).
     shape : tuple of int, default=()
         Of what the kernel returns for a row.
 
@@ -207,18 +207,20 @@ def map_blocks(
     """
     rows = np.asarray(X)
     n_features = len(location)
+    n_block = padded_rows(n_features)
     result = np.empty((len(rows), *shape))
 
     def fill(start: int) -> None:
         stop = min(start + _THREAD_ROWS, len(rows))
         kernel = new_kernel()
-        centred = np.zeros((PADDED_ROWS, padded_width(n_features)))
-        for first in range(start, stop, PADDED_ROWS):
-            block = rows[first : min(first + PADDED_ROWS, stop)]
-            centred[: len(block), :n_features] = block
-            centred[: len(block), :n_features] -= location
-            centred[len(block) :] = 0
-            with np.errstate(over="ignore", invalid="ignore"):
+        centred = np.zeros((n_block, padded_width(n_features)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(start, stop, n_block):
+                block = rows[first : min(first + n_block, stop)]
+                filled = centred[: len(block), :n_features]
+                filled[:] = block
+                filled -= location
+                centred[len(block) :] = 0
                 result[first : first + len(block)] = kernel(centred)[: len(block)]
 
     for _ in map_on_threads(fill, range(0, len(rows), _THREAD_ROWS), n_features):
@@ -229,6 +231,15 @@ def map_blocks(
 def padded_width(n_features: int) -> int:
     """Return a round number of columns that holds `n_features`."""
     return n_features + -n_features % _PADDED_COLUMNS
+
+
+def padded_rows(n_features: int) -> int:
+    """Return how many rows a block has, which depends on its width alone.
+
+    Of narrow rows more: calls cost as much as products of few. Of wide ones few, for a
+    single row costs as much as a block.
+    """
+    return int(np.clip(2**15 // padded_width(n_features), 256, 1024))
 
 
 def padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,7 +256,7 @@ def _whitening_kernel(whitening: NDArray[np.float64]) -> Kernel:
     edges = _PADDED_COLUMNS * np.linspace(
         0, len(factor) // _PADDED_COLUMNS, _PANELS + 1, dtype=int
     )
-    white = np.empty((PADDED_ROWS, len(factor)))
+    white = np.empty((padded_rows(n_features), len(factor)))
 
     def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
         for left, right in pairwise(edges):
@@ -263,7 +274,7 @@ def _distances_kernel(whitening: NDArray[np.float64]) -> Kernel:
 
     def kernel(centred: NDArray[np.float64]) -> NDArray[np.float64]:
         white = whitened(centred)
-        squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white)
+        squares: NDArray[np.float64] = np.vecdot(white, white)
         return squares
 
     return kernel
