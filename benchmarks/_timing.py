@@ -13,17 +13,19 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def alternate(
-    contestants: dict[str, Callable[[], Any]], rounds: int
+    contestants: dict[str, Callable[[], Any]], rounds: int, rest: float = 0.0
 ) -> dict[str, list[float]]:
     """Return the seconds of each contestant in each round, all in turn.
 
-    One round before the first is not counted; the order turns by one each round.
+    One round before the first is not counted; the order turns by one each round. A rest
+    of some seconds before each leaves it none of the threads of the one before.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for number in range(rounds + 1):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
+            time.sleep(rest)
             start = time.perf_counter()
             contestants[name]()
             if number:
@@ -44,14 +46,15 @@ def seconds_and_peak(call: Callable[[], Any]) -> tuple[Any, float, float]:
     process inherits that of the one that started it.
     """
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held
-    before = _megabytes("VmRSS")
+    before = megabytes("VmRSS")
     start = time.perf_counter()
     result = call()
     seconds = time.perf_counter() - start
-    return result, seconds, _megabytes("VmHWM") - before
+    return result, seconds, megabytes("VmHWM") - before
 
 
-def _megabytes(figure: str) -> float:
+def megabytes(figure: str) -> float:
+    """Return a figure that Linux keeps of the memory of this process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{figure}:")[1].split()[0]) / 1024
 

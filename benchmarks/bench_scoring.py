@@ -8,14 +8,13 @@ them.
 """
 
 import argparse
-import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _timing import RESULTS, speed_against, write
+from _timing import RESULTS, alternate, speed_against, write
 from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance, empirical_covariance
 from sklearn.datasets import load_digits
@@ -50,21 +49,6 @@ def gaussian_rows(n_samples: int, n_features: int) -> NDArray[np.float32]:
     )
     rows = rng.standard_normal((n_samples, n_features), dtype=np.float32)
     return rows @ mixing.astype(np.float32)
-
-
-def alternate(
-    contestants: dict[str, Callable[[], Any]], rounds: int, rest: float
-) -> dict[str, list[float]]:
-    """Return the seconds of each contestant in each round, after one not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, call in contestants.items():
-            time.sleep(rest)
-            start = time.perf_counter()
-            call()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def peak_memory(call: Callable[[], Any]) -> float:
