@@ -26,6 +26,7 @@ test-gpu: $(VENV)/.test            ## what needs a CUDA or MPS device
 bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python benchmarks/bench_losses.py
+	$(BIN)/python benchmarks/bench_covariance.py
 	$(BIN)/python benchmarks/bench_scoring.py
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_generation.py
