@@ -707,6 +707,7 @@ INVALID = [
     ("truncation", 0.0, ValueError),
     ("truncation", np.inf, ValueError),
     ("truncation", "1", TypeError),
+    ("constraint", "0.95", TypeError),
     ("average_decay", 1.0, ValueError),
     ("average_decay", -0.1, ValueError),
     ("learning_rate", 0.0, ValueError),

@@ -879,6 +879,7 @@ INVALID = [
     ("dropout", 1.0, ValueError),
     ("dropout", -0.5, ValueError),
     ("latent_penalty", np.nan, ValueError),
+    ("constraint", "0.95", TypeError),
     ("decoder_penalty", -0.1, ValueError),
     ("weight_decay", -1e-9, ValueError),
     ("weight_decay", "0", TypeError),
