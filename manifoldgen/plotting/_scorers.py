@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -17,10 +18,18 @@ def scorer_of(estimator: Any) -> tuple[Any, Any]:
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
     check_is_fitted(estimator)
+    *earlier, last = _steps_of(estimator) or [estimator]
+    return make_pipeline(*earlier) if earlier else None, last
+
+
+def _steps_of(estimator: Any) -> list[Any]:
+    """Return the steps of pipelines in each other, as they are when thawed."""
+    if isinstance(estimator, FrozenEstimator):
+        return _steps_of(estimator.estimator)
     if not isinstance(estimator, Pipeline):
-        return None, estimator
-    head = estimator[:-1] if len(estimator.steps) > 1 else None
-    return head, estimator.steps[-1][1]
+        passes = estimator is None or isinstance(estimator, str)
+        return [] if passes else [estimator]
+    return [part for _, step in estimator.steps for part in _steps_of(step)]
 
 
 def rows_of_scorer(head: Any, X: Any) -> Any:

@@ -1,11 +1,14 @@
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from scipy.stats import beta, chi2, uniform
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from manifoldgen import MahalanobisScorer, ReferenceLawDisplay
 from manifoldgen.plotting._reference_law import (
@@ -21,8 +24,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -136,6 +137,18 @@ def test_what_a_scorer_goes_by_is_its_law(rows):
     assert display.law == "the chi-squared law of 2 columns"
 
 
+def test_a_scorer_is_found_in_pipelines_and_behind_frost(rows):
+    plain = scorer_of().fit(rows[:400, :2])
+    steps = FunctionTransformer(lambda X: X[:, :2]), "passthrough", plain
+    nested = make_pipeline(steps[0], make_pipeline(*steps[1:]))
+    expected = ReferenceLawDisplay.from_estimator(plain, rows[400:, :2])
+    for estimator in (nested, FrozenEstimator(nested)):
+        display = ReferenceLawDisplay.from_estimator(estimator, rows[400:])
+        np.testing.assert_array_equal(display.observed, expected.observed)
+        # that of p-values which share calibration rows
+        np.testing.assert_array_equal(display.band, expected.band)
+
+
 def test_one_row_has_a_point_and_style_is_taken():
     ax = Figure().add_subplot()
     display = ReferenceLawDisplay.from_pvalues(
@@ -150,6 +163,7 @@ def test_one_row_has_a_point_and_style_is_taken():
     assert display.points_.get_offsets().tolist() == [[0.5, 0.2]]
     np.testing.assert_allclose(display.band, [[0.5], [0.1], [0.9]])
     assert display.ax_ is ax
+    assert not plt.get_fignums()
     texts = [text.get_text() for text in display.legend_.get_texts()]
     assert texts == ["80 % at each place", "mine"]
     assert display.line_.get_linestyle() == ":"
