@@ -274,7 +274,8 @@ class ScoreDistributionDisplay:
         kwargs = merged(style, given)
         self.histograms_[name] = self.ax_.stairs(shares, edges, **kwargs)
         # the outline is what tells sets apart where they lie over each other
-        self.ax_.stairs(shares, edges, color=kwargs["color"], linewidth=1.4)
+        outline = np.where(shares > 0, shares, np.nan)
+        self.ax_.stairs(outline, edges, color=kwargs["color"], linewidth=1.4)
 
     def _plot_threshold(self, log: bool, given: dict[str, Any] | None) -> None:
         self.threshold_: Any = None
