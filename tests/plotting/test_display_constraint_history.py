@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -15,8 +16,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -99,6 +98,7 @@ def test_axes_are_taken_one_for_each_figure():
     assert display.plot(ax).axes_ == {"violation": ax}
     pair = Figure().subplots(1, 2)
     assert list(display.plot(pair).axes_.values()) == list(pair)
+    assert not plt.get_fignums()  # all was drawn where it was asked for
     with pytest.raises(ValueError, match="ax must be one Axes for each of"):
         display.plot(pair, curves=["violation"])
 

@@ -1,4 +1,5 @@
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -16,8 +17,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -139,6 +138,7 @@ def test_style_and_axes_are_taken():
         [1.0, 2.0], ax=ax, bar_kwargs={"color": "red"}, names=["a" * 40, "b"]
     )
     assert display.ax_ is ax
+    assert not plt.get_fignums()
     assert display.bars_[0].get_facecolor() == (1.0, 0.0, 0.0, 1.0)
     assert labels_of(display)[1] == "a" * 29 + "…"
 

@@ -1,4 +1,5 @@
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -15,8 +16,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -142,6 +141,7 @@ def test_style_and_axes_are_taken(scorer, Z):
         text_kwargs={"fontsize": 20},
     )
     assert display.ax_ is ax
+    assert not plt.get_fignums()
     assert display.legend_ is None
     assert set(display.contours_.get_linewidths()) == {3.0}
     assert display.scatters_[0].get_facecolor()[0, 0] == 1.0

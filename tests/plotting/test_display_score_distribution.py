@@ -1,4 +1,5 @@
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -16,8 +17,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -122,6 +121,7 @@ def test_style_and_axes_are_taken():
         line_kwargs={"linestyle": ":"},
     )
     assert display.ax_ is ax
+    assert not plt.get_fignums()
     assert display.histograms_["normal"].get_facecolor()[:3] == (1.0, 0.0, 0.0)
     assert display.threshold_.get_linestyle() == ":"
 

@@ -1,4 +1,5 @@
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -13,8 +14,6 @@ mpl.use("agg")
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    import matplotlib.pyplot as plt
-
     plt.close("all")
 
 
@@ -105,6 +104,7 @@ def test_bytes_keep_their_range_and_style_is_taken():
         text_kwargs={"color": "red"},
     )
     assert display.ax_ is ax
+    assert not plt.get_fignums()
     np.testing.assert_allclose(display.image_.get_array()[:4], 0.2)
     assert display.image_.get_cmap().name == "gray_r"
     assert texts_of(display) == ["2.00", "-inf"]
