@@ -20,6 +20,7 @@ _HOMES = {
     "DistanceContourDisplay": "plotting",
     "DistilledManifold": "manifold",
     "EmbeddingDisplay": "plotting",
+    "FeatureSelection": "model_selection",
     "GenerationReport": "report",
     "GenerationReportDisplay": "plotting",
     "GenerativeAugmenter": "generation",
@@ -87,6 +88,7 @@ _HOMES = {
     "round_trip_error": "metrics",
     "sample_from": "pipeline",
     "save": "persistence",
+    "select_features": "model_selection",
     "shepard_correlation": "metrics",
     "shepard_pairs": "metrics",
     "shift_attribute": "latent",
@@ -163,9 +165,11 @@ if TYPE_CHECKING:
     from .metrics import train_on_synthetic as train_on_synthetic
     from .metrics import triplet_accuracy as triplet_accuracy
     from .metrics import trustworthiness as trustworthiness
+    from .model_selection import FeatureSelection as FeatureSelection
     from .model_selection import embedding_scorer as embedding_scorer
     from .model_selection import generation_scorer as generation_scorer
     from .model_selection import one_standard_error as one_standard_error
+    from .model_selection import select_features as select_features
     from .neighbors import NeighborIndex as NeighborIndex
     from .neighbors import nearest_neighbors as nearest_neighbors
     from .outliers import MahalanobisScorer as MahalanobisScorer
