@@ -71,9 +71,12 @@ RECONSTRUCTING: dict[str, Any] = CODES | {
     "n_components": 16,
     "loss": "bce",
     "learning_rate": 4e-3,
-    "max_epochs": 12,
 }
-ADVERSARIAL = RECONSTRUCTING | {"prior_weight": 0.03, "gradient_penalty": 0.05}
+ADVERSARIAL = RECONSTRUCTING | {
+    "prior_weight": 0.02,
+    "gradient_penalty": 0.05,
+    "latent_noise": 0.02,
+}
 # what differs from the defaults, by contestant
 PARAMETERS: dict[str, dict[str, Any]] = {
     "VAEManifold": CODES
@@ -98,10 +101,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "max_epochs": 35,
         "precision": "bf16",
     },
-    "AutoencoderManifold": RECONSTRUCTING,
-    "AdversarialAutoencoderManifold": ADVERSARIAL,
+    # as many epochs as take the seconds of one thread
+    "AutoencoderManifold": RECONSTRUCTING | {"max_epochs": 70},
+    "AdversarialAutoencoderManifold": ADVERSARIAL | {"max_epochs": 55},
     "AdversarialAutoencoderManifold, sharpened": ADVERSARIAL
-    | {"sharpening_weight": 0.1},
+    | {"sharpening_weight": 0.1, "sharpening_penalty": 0.25, "max_epochs": 26},
     "ImageGAN": IMAGES
     | {
         "value_range": (0.0, 1.0),
@@ -111,8 +115,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "max_epochs": 11,
     },
 }
-OF_FEW: dict[str, Any] = {"max_epochs": 550, "validation_fraction": 0.0}
-AUGMENT = {"shift": 0.125}
+OF_FEW: dict[str, Any] = {"max_epochs": 1000, "validation_fraction": 0.0}
+AUGMENT = {"rotate": 10.0, "scale": 0.1, "shift": 0.04}
 Fit = Callable[[str, Run, float], list[Line]]
 
 
@@ -224,7 +228,7 @@ CONTESTANTS: dict[str, Fit] = {
         alone, kind="AdversarialAutoencoderManifold"
     ),
     GAN: gan,
-    "ImageGAN, conditional": partial(gan, conditional=True),
+    "ImageGAN, conditional": partial(gan, conditional=True, max_epochs=22),
     "ImageGAN, 1,000 images": partial(gan, n=FEW, **OF_FEW),
     "ImageGAN, 1,000 images, augmented": partial(gan, n=FEW, augment=AUGMENT, **OF_FEW),
 }
