@@ -51,6 +51,8 @@ Below it lies what rounding adds where products are taken in float32.
 class Factor(ABC):
     """A mean and a covariance, factored once, to measure squared distances with.
 
+    Made by `factor`, `factor_rows` and `robust_factor`.
+
     Attributes
     ----------
     location : ndarray of shape (n_features,), float64
@@ -101,7 +103,28 @@ class Factor(ABC):
 class FullFactor(Factor):
     """A covariance of full rank by its triangular whitening matrix.
 
-    Rank and condition number are those of columns scaled to a variance of 1.
+    Rank and condition number, which are worked out when first asked for, are those of
+    columns scaled to a variance of 1.
+
+    Parameters
+    ----------
+    location : ndarray of shape (n_features,), float64
+    shrinkage : float
+    log_determinant : float
+    root : ndarray of shape (n_features, n_features), float64
+        As from `whitening_matrix`, of the shrunk covariance.
+    empirical : ndarray of shape (n_features, n_features), float64
+        The maximum-likelihood covariance.
+    ridge : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifoldgen.covariance import factor, moments
+    >>> X = np.random.default_rng(0).normal(size=(400, 3))
+    >>> found = factor(moments(np.c_[X, X[:, 0]]), "empirical", ridge=1e-3)
+    >>> found.rank, round(found.condition_number, -2)
+    (3, 2000.0)
     """
 
     root: NDArray[np.float64]
@@ -127,7 +150,7 @@ class FullFactor(Factor):
     def condition_number(self) -> float:
         """Largest over smallest eigenvalue of the covariance."""
         values = _correlation_values(self.covariance())
-        return float(values[-1] / max(values[0], np.finfo(float).tiny))
+        return float(values[-1] / values[0]) if values[0] > 0 else np.inf
 
     def squared_distances(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return the squared Mahalanobis distance of each row."""
@@ -147,11 +170,38 @@ class LowRankFactor(Factor):
     of ``Vᵀ u`` over `variances`. No matrix of n_features x n_features is made to
     measure with. The condition number is that of columns divided by `scale`.
 
+    Parameters
+    ----------
+    location : ndarray of shape (n_features,), float64
+    shrinkage : float
+    log_determinant : float
+    scale : ndarray of shape (n_features,), float64
+        Standard deviation of each column along directions beyond the basis.
+    basis : ndarray of shape (n_features, n_components), float64
+        Orthonormal columns V; none for a diagonal covariance.
+    variances : ndarray of shape (n_components,), float64
+        Along the columns of the basis, of columns divided by `scale`.
+    rank : int
+        For a diagonal covariance the number of columns that vary.
+
     References
     ----------
     .. [1] M. Woodbury, "Inverting modified matrices", Statistical Research Group
            Memorandum 42, Princeton, 1950. The formula above is its result where V is
            orthonormal; it is not computed as the difference of two squares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> basis = np.array([[0.6], [0.8]])
+    >>> found = LowRankFactor(
+    ...     np.zeros(2), 0.0, 0.0, np.ones(2), basis, np.array([4.0]), rank=1
+    ... )
+    >>> found.squared_distances(np.array([[1.2, 1.6], [-0.8, 0.6]]))
+    array([1., 1.])
+    >>> found.covariance()
+    array([[2.08, 1.44],
+           [1.44, 2.92]])
     """
 
     scale: NDArray[np.float64]

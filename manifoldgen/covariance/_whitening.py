@@ -204,6 +204,13 @@ def map_blocks(
     Returns
     -------
     rows : ndarray of shape (n_samples, *shape), float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 2.0], [3.0, 5.0]])
+    >>> map_blocks(X, np.ones(2), lambda: lambda block: block.sum(axis=1))
+    array([1., 6.])
     """
     rows = np.asarray(X)
     n_features = len(location)
@@ -243,7 +250,14 @@ def padded_rows(n_features: int) -> int:
 
 
 def padded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a matrix with rows and columns of zeros up to a round number."""
+    """Return a matrix with rows and columns of zeros up to a round number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> padded(np.ones((3, 17))).shape
+    (16, 32)
+    """
     missing = [(0, padded_width(n) - n) for n in matrix.shape]
     return np.pad(matrix, missing)
 
