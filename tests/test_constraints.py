@@ -165,6 +165,12 @@ def test_the_torch_side_measures_what_distances_do():
     np.testing.assert_allclose(at_hand.squared(features), squared, rtol=1e-4)
 
 
+def test_a_row_has_one_distance_whatever_comes_with_it():
+    held = MahalanobisConstraint(random_state=0).fit(X)
+    alone = [held.distances(X[i : i + 1])[0] for i in range(10)]
+    np.testing.assert_array_equal(held.distances(X)[:10], alone)
+
+
 def test_epsilon_is_what_its_unit_says():
     rows = np.random.RandomState(0).standard_normal((500, 3))
     fit = {

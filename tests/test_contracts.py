@@ -35,6 +35,8 @@ from manifoldgen import (
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
+    MahalanobisConstraint,
+    MahalanobisGenerator,
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
@@ -180,6 +182,17 @@ GENERATORS = {
     "conditional spline flow": LatentNormalizingFlow(
         n_transforms=2, n_bins=3, hidden_sizes=(16,), conditional=True, **SMALL
     ),
+    "mahalanobis generator": MahalanobisGenerator(
+        3, feature_law=LatentMixture(2), **NARROW
+    ),
+    "mahalanobis generator of convolutions": MahalanobisGenerator(
+        2,
+        feature_law=LatentMixture(2, conditional=True),
+        conditional=True,
+        feature_weight=0.0,
+        **CONV,
+        **SMALL,
+    ),
 }
 # manifolds with a density, which draw from it
 GENERATORS |= {k: it for k, it in AUTOENCODERS.items() if k.startswith("variational")}
@@ -269,8 +282,9 @@ def test_every_public_estimator_is_under_contract():
         for it in map(manifoldgen.__getattr__, manifoldgen._HOMES)
         if isinstance(it, type) and issubclass(it, BaseEstimator)
     }
-    # a sampler makes rows in fit_resample and answers nothing afterwards
-    others = {GenerativeAugmenter, GenerativePipeline}
+    # a sampler makes rows in fit_resample and answers nothing afterwards; a constraint
+    # is a part of others, see test_constraints.py
+    others = {GenerativeAugmenter, GenerativePipeline, MahalanobisConstraint}
     assert public - others == {type(it) for it in ALL.values()}
 
 
