@@ -35,6 +35,7 @@ _HOMES = {
     "LatentMixture": "generation",
     "LatentNormalizingFlow": "generation",
     "MahalanobisConstraint": "constraints",
+    "MahalanobisGenerator": "generation",
     "MahalanobisScorer": "outliers",
     "ManifoldScorer": "outliers",
     "MemorisationReport": "report",
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from .generation import LatentGAN as LatentGAN
     from .generation import LatentMixture as LatentMixture
     from .generation import LatentNormalizingFlow as LatentNormalizingFlow
+    from .generation import MahalanobisGenerator as MahalanobisGenerator
     from .imaging import ImageAugmenter as ImageAugmenter
     from .latent import AttributeDirection as AttributeDirection
     from .latent import attribute_direction as attribute_direction

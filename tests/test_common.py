@@ -24,6 +24,7 @@ from manifoldgen import (
     LatentMixture,
     LatentNormalizingFlow,
     MahalanobisConstraint,
+    MahalanobisGenerator,
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
@@ -66,6 +67,7 @@ ESTIMATORS = {
         AutoencoderManifold(max_epochs=2), LatentGAN(max_epochs=2), fine_tune_epochs=2
     ),
     LatentNormalizingFlow: lambda: LatentNormalizingFlow(max_epochs=2),
+    MahalanobisGenerator: lambda: MahalanobisGenerator(max_epochs=2),
     ImageAugmenter: ImageAugmenter,
     ClassifierFeatures: lambda: ClassifierFeatures(max_epochs=2),
     PretrainedFeatures: PretrainedFeatures,
@@ -96,6 +98,7 @@ N_CHECKS = {
     LatentMixture: 41,
     JointGenerator: 47,
     LatentNormalizingFlow: 41,
+    MahalanobisGenerator: 41,
     ImageAugmenter: 47,
     ClassifierFeatures: 48,  # the same
     PretrainedFeatures: 47,

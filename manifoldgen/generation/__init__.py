@@ -5,6 +5,7 @@ from ._flow_matching import LatentFlowMatching
 from ._gan import LatentGAN
 from ._image_gan import ImageGAN
 from ._joint import JointGenerator
+from ._mahalanobis import MahalanobisGenerator
 from ._mixture import LatentMixture
 from ._normalizing_flow import LatentNormalizingFlow
 
@@ -16,4 +17,5 @@ __all__ = [
     "LatentGAN",
     "LatentMixture",
     "LatentNormalizingFlow",
+    "MahalanobisGenerator",
 ]

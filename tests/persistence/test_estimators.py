@@ -34,6 +34,7 @@ from manifoldgen import (
     LatentGAN,
     LatentMixture,
     LatentNormalizingFlow,
+    MahalanobisGenerator,
     MahalanobisScorer,
     ManifoldScorer,
     NeighborManifold,
@@ -185,6 +186,9 @@ ESTIMATORS = {
     ),
     "self-supervised features": SelfSupervisedFeatures(
         4, image_shape=(1, 8, 8), channels=(3,), views=("same", "up"), **SHORT
+    ),
+    "mahalanobis generator": MahalanobisGenerator(
+        3, feature_law=LatentMixture(2, conditional=True), conditional=True, **TINY
     ),
     "mahalanobis": MahalanobisScorer(random_state=0),
     "f law": MahalanobisScorer(covariance="empirical", random_state=0),
