@@ -47,7 +47,11 @@ SCORES = {
     "kernel": (KernelDensity(bandwidth=0.5), "auto", "score_samples"),
     "our generator": (LatentMixture(2), "auto", "score_samples"),
     "our scorer": (MahalanobisScorer(), "auto", "score_samples"),
-    "forest": (IsolationForest(n_estimators=10), "decision_function", "decision_function"),
+    "forest": (
+        IsolationForest(n_estimators=10),
+        "decision_function",
+        "decision_function",
+    ),
     "neighbours": (LocalOutlierFactor(novelty=True), "auto", "score_samples"),
     "manifold": (MANIFOLD, "auto", "reconstruction_error"),
     "residual": (PCA(2), "reconstruction_error", "reconstruction_error"),
