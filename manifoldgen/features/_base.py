@@ -25,7 +25,13 @@ from .._validation import check_choice
 from ..base import BaseTorchEstimator
 from ..nn import map_rows
 from ..nn.backbones import StagedNetwork
-from ..nn.features import POOLINGS, ImageUnits, LayerFeatures, RowFeatures
+from ..nn.features import (
+    POOLINGS,
+    ImageUnits,
+    LayerFeatures,
+    RowFeatures,
+    images_at_once,
+)
 
 
 class FeatureTransformer(
@@ -43,7 +49,6 @@ class FeatureTransformer(
     _std: tuple[float, ...] = (1.0,)
     _size: tuple[int, int] | None = None
     _n_channels: int
-    _at_once: int | None = None
     _views: tuple[str, ...] = ("same",)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -84,6 +89,13 @@ class FeatureTransformer(
     def _network(self) -> StagedNetwork:
         """The fitted network, of which `layers` are."""
         raise NotImplementedError
+
+    @property
+    def _at_once(self) -> int:
+        """How many images the network takes at once, lest large ones fill memory."""
+        sides = self._size or self.image_shape_[1:]
+        device = getattr(self, "device_", "cpu")
+        return images_at_once((self._n_channels, *sides), device)
 
     @property
     def _is_foreign(self) -> bool:

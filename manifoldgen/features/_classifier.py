@@ -20,6 +20,7 @@ from .._validation import check_real
 from ..base import pass_on_interrupt, resolve_device, unchanged_on_error
 from ..nn import check_augment
 from ..nn.backbones import FeatureNetwork, HeadedNetwork, StagedNetwork
+from ..nn.features import LayerFeatures
 from ..nn.modules import linear
 from ..training import make_optimizer
 from ._base import FeatureTransformer
@@ -313,7 +314,8 @@ class ClassifierFeatures(FeatureTransformer):
     def _logits(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)
         rows = self._validate_rows(X, reset=False)
-        return self._map(lambda images: self.head_(self.network_(images)), rows)
+        output = LayerFeatures(self._network, ("output",), self.pooling, self._at_once)
+        return self._map(output, rows)
 
     def _learn_classes(self, y: Any, n: int) -> NDArray[np.int64]:
         """Return labels as positions in `classes_`."""

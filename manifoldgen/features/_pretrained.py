@@ -18,7 +18,6 @@ from ..nn.backbones import (
     StagedNetwork,
     vgg_or_resnet,
 )
-from ..nn.features import images_at_once
 from ._base import FeatureTransformer
 from ._weights import load_weights
 
@@ -177,9 +176,6 @@ class PretrainedFeatures(FeatureTransformer):
             network.eval().requires_grad_(False)
             self._learn_layers(network, network.stage_names[-1:])
             self.device_ = str(resolve_device(self.device))
-            self._at_once = self.batch_size or images_at_once(
-                (self._n_channels, *(self._size or self.image_shape_[1:])), self.device_
-            )
             self.network_ = network.to(self.device_)
         return self
 
@@ -203,6 +199,10 @@ class PretrainedFeatures(FeatureTransformer):
     @property
     def _network(self) -> StagedNetwork:
         return self.network_
+
+    @property
+    def _at_once(self) -> int:
+        return self.batch_size or super()._at_once
 
     @property
     def _is_foreign(self) -> bool:
