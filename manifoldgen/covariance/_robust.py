@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import gammainc, gammaincinv, ndtri
 
 from .._validation import check_real
 from ._chunks import numeric_rows
@@ -129,8 +129,13 @@ def consistency_factor(share: float, n_features: int) -> float:
     >>> round(consistency_factor(0.5, 1), 2)
     7.01
     """
-    limit = chi2.ppf(share, n_features)
-    return float(share / chi2.cdf(limit, n_features + 2))
+    limit = _chi_squared(share, n_features)
+    return float(share / gammainc(n_features / 2 + 1, limit / 2))
+
+
+def _chi_squared(share: float, n_features: int) -> float:
+    """Return a quantile of chi-squared, without the weight of scipy.stats."""
+    return float(2 * gammaincinv(n_features / 2, share))
 
 
 def _check_rows(rows: NDArray[Any]) -> None:
@@ -205,25 +210,30 @@ def _clean_along(rows: NDArray[np.float64], random_state: Any) -> NDArray[np.boo
     from .._random import draw_seed, random_state_of
 
     rng = random_state_of(random_state)
-    sample = rows
-    if len(rows) > _SEARCH_ROWS:
-        sample = rows[np.sort(rng.choice(len(rows), _SEARCH_ROWS, replace=False))]
+    sample = _drawn(rows, _SEARCH_ROWS, rng)
     starts = [
-        _searched(sample[:: -(-len(sample) // _SUBSET_ROWS)], draw_seed(rng)),
+        _searched(_drawn(sample, _SUBSET_ROWS, rng), draw_seed(rng)),
         _refined(sample, _sign_directions(sample)),
         _refined(sample, _middle_directions(sample)),
     ]
     halves = [_concentrated(sample, *start) for start in starts]
     _, location, covariance = min(halves, key=lambda half: half[0])
     n_features = rows.shape[1]
+    limit = _chi_squared(_KEPT_ALONG, n_features)
     distances = _distances(rows, location, covariance)
-    limit = chi2.ppf(_KEPT_ALONG, n_features)
-    part = moments(
-        rows[distances <= np.median(distances) / chi2.median(n_features) * limit]
-    )
+    distances *= _chi_squared(0.5, n_features) / np.median(distances)
+    part = moments(rows[distances <= limit])
     whole = part.covariance * consistency_factor(_KEPT_ALONG, n_features)
     clean: NDArray[np.bool_] = _distances(rows, part.mean, whole) <= limit
     return clean
+
+
+def _drawn(
+    rows: NDArray[np.float64], n_most: int, rng: np.random.RandomState
+) -> NDArray[np.float64]:
+    if len(rows) <= n_most:
+        return rows
+    return rows[np.sort(rng.choice(len(rows), n_most, replace=False))]
 
 
 def _searched(rows: NDArray[np.float64], seed: int) -> Start:
@@ -253,7 +263,7 @@ def _refined(rows: NDArray[np.float64], vectors: NDArray[np.float64]) -> Start:
     """Return a mean and a covariance by medians along some directions."""
     along = rows @ vectors
     middle = np.median(along, axis=0)
-    spread = np.median(np.abs(along - middle), axis=0) / norm.ppf(0.75)
+    spread = np.median(np.abs(along - middle), axis=0) / ndtri(0.75)
     if spread.min() <= np.sqrt(RANK_TOLERANCE) * spread.max():
         _refuse_flat_half(len(spread))
     return vectors @ middle, (vectors * spread**2) @ vectors.T
@@ -296,8 +306,8 @@ def _clean_beyond(squares: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows are near the directions, by cube roots about Gaussian."""
     roots = np.cbrt(squares)
     middle = np.median(roots)
-    spread = np.median(np.abs(roots - middle)) / norm.ppf(0.75)
-    clean: NDArray[np.bool_] = roots <= middle + norm.ppf(_KEPT_BEYOND) * spread
+    spread = np.median(np.abs(roots - middle)) / ndtri(0.75)
+    clean: NDArray[np.bool_] = roots <= middle + ndtri(_KEPT_BEYOND) * spread
     return clean
 
 

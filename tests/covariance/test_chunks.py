@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from manifoldgen.covariance import class_moments, moments
 
@@ -112,6 +113,7 @@ def peak_bytes(call):
         tracemalloc.stop()
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # each thread has a block
 def test_a_file_is_read_a_block_at_a_time(file_of_rows):
     chunk_bytes = 2**14 * 32 * 4
     found, peak = peak_bytes(lambda: moments(file_of_rows))
