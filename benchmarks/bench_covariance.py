@@ -137,7 +137,7 @@ def compare(path: Path, rounds: int, rest: float) -> dict[str, Any]:
 def differences(X: NDArray[Any]) -> dict[str, float]:
     """Return how far results are from those of scikit-learn in float64."""
     few = np.array(X[:: -(-len(X) // 20_000)], dtype=np.float64)
-    peer = EmpiricalCovariance().fit(X)
+    peer = EmpiricalCovariance().fit(np.asarray(X, dtype=np.float64))
     ours = factor(moments(X), "empirical", ridge=0.0)
     std = np.sqrt(peer.covariance_.diagonal())
     gap = np.abs(ours.covariance() - peer.covariance_) / np.outer(std, std)
