@@ -80,16 +80,16 @@ def direction_rotation(factor: Factor) -> NDArray[np.float64]:
 
 
 def contributions_of(
-    law: Law, rows: NDArray[Any], rotations: list[NDArray[np.float64]]
+    law: Law, rotations: list[NDArray[np.float64]], rows: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Return what each column adds to the squared distance from the nearest mean.
 
     Parameters
     ----------
     law : Law
-    rows : ndarray of shape (n_samples, n_features)
     rotations : list of ndarray of shape (n_features, n_features)
         Of the whitened rows, one for each covariance of the law.
+    rows : ndarray of shape (n_samples, n_features)
 
     Returns
     -------

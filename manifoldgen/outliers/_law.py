@@ -60,9 +60,14 @@ class Law:
         result[np.isnan(result)] = np.inf
         return result
 
+    def nearest(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the squared distance of each row from the nearest mean."""
+        least: NDArray[np.float64] = self.distances(rows).min(axis=1)
+        return least
+
     def relative(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the squared distance from the nearest mean, less the background's."""
-        nearest: NDArray[np.float64] = self.distances(rows).min(axis=1)
+        nearest = self.nearest(rows)
         if self.background is None:
             return nearest
         with np.errstate(invalid="ignore"):

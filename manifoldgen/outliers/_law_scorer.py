@@ -1,6 +1,7 @@
 """Everything that a scorer answers once the law of normal rows is known."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,19 +75,39 @@ class LawScorer(DistanceScorer):
         return [rows[:, first:last] for first, last in edges]
 
     def _mapped(
-        self, columns: NDArray[Any], function: Callable[..., NDArray[np.float64]]
+        self,
+        law: Law,
+        columns: NDArray[Any],
+        function: Callable[..., NDArray[np.float64]],
     ) -> NDArray[np.float64]:
-        """Return what a function gives for rows, which are first put to length 1."""
-        if not self._unit:
+        """Return what a function gives for rows, which are first put to length 1.
+
+        In blocks, unless there is one distance a row, which is taken in blocks anyway.
+        """
+        if len(law.means) == 1 and not self._unit:
             return function(columns)
-        parts = (unit_rows(columns[part]) for part in blocks(len(columns)))
-        return np.concatenate([function(part) for part in parts])
+        found = (function(self._given(columns[part])) for part in blocks(len(columns)))
+        return np.concatenate(list(found))
+
+    def _given(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """Return rows of a group of columns as they are measured."""
+        return unit_rows(columns) if self._unit else columns
+
+    def _of_laws(
+        self,
+        laws: list[Law],
+        rows: NDArray[Any],
+        method: Callable[..., NDArray[np.float64]],
+    ) -> list[NDArray[np.float64]]:
+        """Return what a method of each law gives for the columns of its group."""
+        pairs = zip(laws, self._columns(rows), strict=True)
+        return [
+            self._mapped(law, columns, partial(method, law)) for law, columns in pairs
+        ]
 
     def _by_group(self, laws: list[Law], rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the distance that counts in each group, (n_samples, n_groups)."""
-        pairs = zip(laws, self._columns(rows), strict=True)
-        found = [self._mapped(columns, law.relative) for law, columns in pairs]
-        return np.stack(found, axis=1)
+        return np.stack(self._of_laws(laws, rows, Law.relative), axis=1)
 
     def _combined(
         self, laws: list[Law], tails: list[Tail], rows: NDArray[Any]
@@ -105,13 +126,7 @@ class LawScorer(DistanceScorer):
 
     def _nearest(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the squared distance from the nearest mean in each group."""
-
-        def least(law: Law) -> Callable[..., NDArray[np.float64]]:
-            return lambda part: law.distances(part).min(axis=1)
-
-        pairs = zip(self._laws, self._columns(rows), strict=True)
-        found = [self._mapped(columns, least(law)) for law, columns in pairs]
-        return np.stack(found, axis=1)
+        return np.stack(self._of_laws(self._laws, rows, Law.nearest), axis=1)
 
     def mahalanobis(self, X: Any) -> NDArray[np.float64]:
         """Return the squared Mahalanobis distance of each row.
@@ -148,8 +163,7 @@ class LawScorer(DistanceScorer):
             Nats a row.
         """
         rows = self._rows(X)
-        pairs = zip(self._laws, self._columns(rows), strict=True)
-        found = [self._mapped(columns, law.log_densities) for law, columns in pairs]
+        found = self._of_laws(self._laws, rows, Law.log_densities)
         return float(np.sum(found, axis=0).mean())
 
     def nearest_class(self, X: Any) -> NDArray[Any]:
@@ -175,9 +189,11 @@ class LawScorer(DistanceScorer):
                 "nearest_class needs classes, which this scorer was fitted without. "
                 "Set class_conditional=True and fit it on X and y."
             )
-        pairs = zip(self._laws, self._columns(rows), strict=True)
-        found = [self._mapped(columns, law.distances) for law, columns in pairs]
-        return self.classes_[np.sum(found, axis=0).argmin(axis=1)]
+        numbers = [
+            np.sum(self._of_laws(self._laws, rows[part], Law.distances), 0).argmin(1)
+            for part in blocks(len(rows))
+        ]
+        return self.classes_[np.concatenate(numbers)]
 
     # ------------------------------------------------------------------- p-values
 
@@ -285,19 +301,14 @@ class LawScorer(DistanceScorer):
         if by == "group":
             return self._nearest(rows)
         rotate = feature_rotation if by == "feature" else direction_rotation
-        parts = []
-        for law, columns in zip(self._laws, self._columns(rows), strict=True):
+
+        def of(law: Law, columns: NDArray[Any]) -> NDArray[np.float64]:
             rotations = [rotate(factor) for factor in law.factors]
+            parts = partial(contributions_of, law, rotations)
+            return self._mapped(law, columns, parts)
 
-            def of(
-                part: NDArray[Any],
-                law: Law = law,
-                rotations: list[NDArray[np.float64]] = rotations,
-            ) -> NDArray[np.float64]:
-                return contributions_of(law, part, rotations)
-
-            parts.append(self._mapped(columns, of))
-        return np.concatenate(parts, axis=1)
+        pairs = zip(self._laws, self._columns(rows), strict=True)
+        return np.concatenate([of(law, columns) for law, columns in pairs], axis=1)
 
     def pairwise(self, A: Any, B: Any = None) -> NDArray[np.float64]:
         """Return the Mahalanobis distance of each row of A from each row of B.
@@ -334,7 +345,9 @@ class LawScorer(DistanceScorer):
 
     def _white(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         pairs = zip(self._laws, self._columns(rows), strict=True)
-        found = [self._mapped(columns, law.factors[0].whiten) for law, columns in pairs]
+        found = [
+            self._mapped(law, columns, law.factors[0].whiten) for law, columns in pairs
+        ]
         return np.concatenate(found, axis=1)
 
     # ----------------------------------------------------------------------- drift
@@ -379,10 +392,11 @@ class LawScorer(DistanceScorer):
         shift, distance = [], 0.0
         for total, columns in zip(self._totals, self._columns(rows), strict=True):
             whole = total.total if isinstance(total, ClassMoments) else total
-            mean = sum(
-                self._mapped(columns[part], lambda it: it.sum(0, np.float64)[None])[0]
+            sums = [
+                self._given(columns[part]).sum(axis=0, dtype=np.float64)
                 for part in blocks(len(rows))
-            ) / len(rows)
+            ]
+            mean = np.sum(sums, axis=0) / len(rows)
             shift.append(mean - whole.mean)
             law = self._factor_of(whole)
             distance += float(law.squared_distances(mean[None])[0])
@@ -417,7 +431,7 @@ class LawScorer(DistanceScorer):
         both = np.concatenate([rows, kept])
         white = []
         for columns in self._columns(both):
-            given = self._mapped(columns, np.asarray)
+            given = self._given(columns)
             fourth = self.covariance == "ledoit_wolf"
             whole = total_of(given, None, fourth=fourth)
             white.append(self._factor_of(whole).whiten(given))

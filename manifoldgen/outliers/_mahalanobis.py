@@ -419,7 +419,7 @@ class MahalanobisScorer(LawScorer):
             )
             return [
                 law_of_rows(
-                    self._mapped(columns, np.asarray),
+                    self._given(columns),
                     whole.labels,
                     make,
                     relative=self.relative,

@@ -1,5 +1,7 @@
 """MahalanobisScorer of several covariances, classes, directions and groups."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -395,3 +397,17 @@ def test_names_of_columns_are_checked_everywhere():
     for method in ("nearest_class", "contributions", "pairwise", "drift"):
         with pytest.raises(ValueError, match="feature names"):
             getattr(scorer, method)(frame[list("dcba")])
+
+
+def test_space_grows_with_a_block_of_rows_times_the_classes():
+    rng = np.random.default_rng(0)
+    rows, y = rng.normal(size=(20000, 8)), np.arange(20000) % 100
+    scorer = MahalanobisScorer(class_conditional=True, relative=True, random_state=0)
+    scorer.fit(rows, y)
+    for method in ("score_samples", "nearest_class"):
+        tracemalloc.start()
+        getattr(scorer, method)(rows)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # all distances from the 100 means would be 16 MB, and copies of them
+        assert peak < 12e6, method
