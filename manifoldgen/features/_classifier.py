@@ -17,7 +17,12 @@ from torch import Tensor, from_numpy, nn
 from .._conditional import every_class_kept
 from .._random import draw_seed, torch_generator
 from .._validation import check_real
-from ..base import pass_on_interrupt, resolve_device, unchanged_on_error
+from ..base import (
+    pass_on_interrupt,
+    resolve_device,
+    unchanged_on_error,
+    warn_unconverged,
+)
 from ..nn import check_augment
 from ..nn.backbones import FeatureNetwork, HeadedNetwork, StagedNetwork
 from ..nn.features import LayerFeatures
@@ -29,11 +34,11 @@ from ._training import (
     changes_of,
     check_images,
     check_trained,
+    ends_unplanned,
     learn_contrast,
     n_epochs_of,
     on_device,
     shares_of,
-    warn_unplanned_end,
 )
 
 _STEPS, _LEAST_EPOCHS = 1500, 6  # where max_epochs is None
@@ -275,7 +280,8 @@ class ClassifierFeatures(FeatureTransformer):
                 self._n_epochs(len(kept)),
             )
             self.network_, self.head_ = network, program.head
-            warn_unplanned_end(self.schedule, outcome, len(out) > 0)
+            if ends_unplanned(self.schedule, outcome):
+                warn_unconverged(outcome, "validation_loss" if len(out) else "loss")
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self

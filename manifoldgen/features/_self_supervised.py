@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from .._random import draw_seed, torch_generator
 from .._validation import check_choice, check_real, check_sizes
-from ..base import pass_on_interrupt, resolve_device, unchanged_on_error
+from ..base import (
+    pass_on_interrupt,
+    resolve_device,
+    unchanged_on_error,
+    warn_unconverged,
+)
 from ..nn import MLP, check_augment
 from ..nn.backbones import FeatureNetwork, HeadedNetwork, StagedNetwork
 from ..nn.transformations import TRANSFORMATIONS, transform_images
@@ -26,11 +31,11 @@ from ._training import (
     changes_of,
     check_images,
     check_trained,
+    ends_unplanned,
     learn_contrast,
     n_epochs_of,
     on_device,
     shares_of,
-    warn_unplanned_end,
 )
 
 OBJECTIVES = ("transformations", "vicreg", "simclr")
@@ -307,7 +312,8 @@ class SelfSupervisedFeatures(FeatureTransformer):
                 self._n_epochs(len(kept)),
             )
             self.network_, self.head_ = network, program.head
-            warn_unplanned_end(self.schedule, outcome, len(out) > 1)
+            if ends_unplanned(self.schedule, outcome):
+                warn_unconverged(outcome, "validation_loss" if len(out) > 1 else "loss")
             self._keep(outcome)
         pass_on_interrupt(outcome)
         return self

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .._arrays import standardize
 from .._validation import check_choice, check_int, check_real, check_sizes
-from ..base import warn_unconverged
 from ..nn import ACTIVATIONS, augment, check_augment
 from ..training import OPTIMIZERS, Outcome
 from ._base import FeatureTransformer
@@ -97,10 +96,6 @@ def changes_of(operations: Any) -> Change | None:
     return lambda images, generator: augment(images, strengths, generator).clamp(0, 1)
 
 
-def warn_unplanned_end(schedule: str, outcome: Outcome, is_held_out: bool) -> None:
-    """Warn where a limit ended training while the loss was still falling.
-
-    Not where the learning rate came to 0 with it, as planned.
-    """
-    if schedule in ("constant", "plateau") or outcome.stopped_by == "max_time":
-        warn_unconverged(outcome, "validation_loss" if is_held_out else "loss")
+def ends_unplanned(schedule: str, outcome: Outcome) -> bool:
+    """Return whether training ended before its learning rate came to 0 as planned."""
+    return schedule in ("constant", "plateau") or outcome.stopped_by == "max_time"

@@ -43,6 +43,20 @@ class FeatureSelection:
     refitted : tuple of bool
         Whether a candidate was fitted anew without each class. One that came fitted
         was not, and may have learned from the rows that it was judged by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifoldgen import FeatureSelection
+    >>> table = np.array([[0.5, 0.6], [0.9, 1.0]])
+    >>> classes = np.array(["cat", "dog"])
+    >>> found = FeatureSelection("b", None, ("a", "b"), classes, table, (True, True))
+    >>> {name: round(mean, 2) for name, mean in found.mean_auroc.items()}
+    {'a': 0.55, 'b': 0.95}
+    >>> print(found)
+        mean    cat    dog
+    a  0.550  0.500  0.600
+    b  0.950  0.900  1.000 <- best
     """
 
     best_name: str
