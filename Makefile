@@ -28,6 +28,7 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_covariance.py
 	$(BIN)/python benchmarks/bench_scoring.py
+	$(BIN)/python benchmarks/bench_pvalues.py
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_generation.py
 	$(BIN)/python benchmarks/bench_latent_dimension.py
