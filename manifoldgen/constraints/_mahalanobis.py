@@ -84,7 +84,9 @@ class MahalanobisConstraint(BaseEstimator):
         What the share beyond the tolerance is worth at once, besides the multiplier,
         >= 0.
     step : float, default=0.02
-        How fast the multiplier moves: by `step` times the share, a gradient step; >= 0.
+        How fast the multiplier lambda moves, >= 0: in a gradient step by
+        ``step * (lambda + 0.1)`` at most, which is where the share of rows beyond
+        epsilon is 0 or twice the tolerance.
     random_state : int, RandomState or None, default=None
         Chooses the held-out rows and seeds the features. As ``constraint=`` the seed is
         that of the estimator.

@@ -11,6 +11,8 @@ FORMS = ("quantile", "hinge", "mean")
 """Names of the forms of the constraint, see `DistanceConstraint`."""
 
 _AIM = 0.9  # of the tolerance: at the tolerance itself, every other epoch is beyond
+_LEAST_SPEED = 0.1
+_LARGEST_MULTIPLIER = 100.0  # of a constraint that cannot be kept it would have no end
 _GAP_SHARE = 0.3
 _LAW_SLACK = 5e-3  # two laws about .1 apart, at most, in their distribution functions
 _LAW_SCALE = 10.0
@@ -182,6 +184,13 @@ class AugmentedLagrangian(nn.Module):
     with the running average of g, since that of one batch is noisy [1]_. All that it
     remembers are buffers, so that it is saved, and rolled back, with the networks.
 
+    Where g cannot be far below 0, as a share less a small tolerance cannot, a
+    multiplier that rose in the first steps would take forever to fall. With a `unit` u
+    it moves by as much in both directions, and the faster the larger it is,
+
+    .. math:: \lambda \leftarrow \max(0, \lambda + \eta (\lambda + 0.1)
+              \max(-1, \min(1, \bar g / u)))
+
     Parameters
     ----------
     multiplier : float, default=0.0
@@ -189,10 +198,12 @@ class AugmentedLagrangian(nn.Module):
     penalty : float, default=1.0
         rho, >= 0; with 0, psi is ``lambda g``.
     step : float, default=0.02
-        eta, >= 0; with 0 the multiplier stays.
+        eta, >= 0; with 0 the multiplier stays. It never exceeds 100.
     decay : float, default=0.9
         Weight of the past in the running average, in [0, 1), in the long run; at the
         n-th value it is at most ``n / (n + 10)``.
+    unit : float, default=None
+        u, > 0. None is the plain rule above.
 
     References
     ----------
@@ -219,9 +230,11 @@ class AugmentedLagrangian(nn.Module):
         penalty: float = 1.0,
         step: float = 0.02,
         decay: float = 0.9,
+        unit: float | None = None,
     ) -> None:
         super().__init__()
         self.penalty, self.step, self.decay = penalty, step, decay
+        self.unit = unit
         self.register_buffer("multiplier", torch.tensor(float(multiplier)))
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("n_updates", torch.zeros(()))
@@ -243,7 +256,11 @@ class AugmentedLagrangian(nn.Module):
         self.n_updates += 1.0
         decay = (self.n_updates / (self.n_updates + 10.0)).clamp(max=self.decay)
         self.average.lerp_(violation.to(self.average.dtype), 1.0 - decay)
-        self.multiplier.add_(self.average, alpha=self.step).clamp_(min=0.0)
+        way = self.average
+        if self.unit is not None:
+            speed = _LEAST_SPEED + self.multiplier
+            way = (self.average / self.unit).clamp(-1.0, 1.0) * speed
+        self.multiplier.add_(way, alpha=self.step).clamp_(0.0, _LARGEST_MULTIPLIER)
 
 
 class DistanceConstraint:
@@ -323,10 +340,13 @@ class DistanceConstraint:
         self.fixed = fixed
         if fixed:
             options = {**options, "penalty": 0.0, "step": 0.0}
-        self.multipliers = nn.ModuleDict({"share": AugmentedLagrangian(**options)})
+        unit = None if form == "mean" else _AIM * min(tolerance, 1.0 - tolerance)
+        share = AugmentedLagrangian(**options, unit=unit)
+        self.multipliers = nn.ModuleDict({"share": share})
         self._share.register_buffer("gap", torch.zeros(()))
         if law is not None:
-            self.multipliers["law"] = AugmentedLagrangian(**options)
+            unit = _LAW_SCALE * _LAW_SLACK
+            self.multipliers["law"] = AugmentedLagrangian(**options, unit=unit)
 
     @property
     def multiplier(self) -> Tensor:
