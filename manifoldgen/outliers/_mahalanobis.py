@@ -66,7 +66,8 @@ class MahalanobisScorer(LawScorer):
         rows of which a good part are outliers.
     n_components : int, float or None, default=None
         Number of leading directions of "ppca", "low_rank" and "robust", or the least
-        share of the variance that they hold, in (0, 1); None chooses.
+        share of the variance that they hold, in (0, 1); None chooses. The others have
+        no use for it.
     ridge : float, default=1e-6
         What is added to the variance of each column, as a share of that variance and
         at least of `ridge` times the mean variance; in [0, 1].
@@ -433,11 +434,10 @@ class MahalanobisScorer(LawScorer):
         ]
 
     def _factor_of(self, total: Moments) -> Factor:
-        if self.covariance == "robust":  # for the means of batches alone
-            return factor(total, "oas", ridge=self.ridge)
-        return factor(
-            total, self.covariance, ridge=self.ridge, n_components=self.n_components
-        )
+        # one that is robust is made of rows; here are the means of batches alone
+        kind = "oas" if self.covariance == "robust" else self.covariance
+        n_components = self.n_components if kind in ("ppca", "low_rank") else None
+        return factor(total, kind, ridge=self.ridge, n_components=n_components)
 
     # ----------------------------------------------------------------------- checks
 

@@ -72,6 +72,17 @@ def test_a_row_off_a_singular_subspace_is_beyond_every_real_one(covariance):
     assert roc_auc_score(truth, ours) == roc_auc_score(truth, theirs)
 
 
+@pytest.mark.parametrize("covariance", ["ppca", "low_rank", "robust"])
+def test_as_many_directions_as_are_asked_for(covariance):
+    scorer = MahalanobisScorer(covariance=covariance, n_components=2, random_state=0)
+    values = np.linalg.eigvalsh(scorer.fit(X).covariance_)[::-1]
+    assert values[1] > 1.01 * values[2] == pytest.approx(1.01 * values[3])
+    with pytest.raises(ValueError, match="n_components must be an int between 1 and 4"):
+        scorer.set_params(n_components=5).fit(X)
+    # the others have no use for it
+    scorer.set_params(covariance="oas").fit(X)
+
+
 def test_ledoit_wolf_is_scikit_learns():
     scorer = MahalanobisScorer(covariance="ledoit_wolf", ridge=0.0, random_state=0)
     peer = LedoitWolf().fit(X)
@@ -224,7 +235,6 @@ def test_one_row_of_a_class_is_enough_under_a_tied_covariance():
         ("groups", (2, 3), "groups must add up to the 4 columns of X"),
         ("groups", (4, 0), "groups must be a tuple of ints >= 1"),
         ("groups", 4, "groups must be a tuple of ints >= 1"),
-        ("n_components", 2, "n_components must be None"),
     ],
 )
 def test_parameters_that_do_not_go(name, value, match):
