@@ -35,7 +35,7 @@ class AutoencoderProgram(Program):
     A `constraint` holds decoded rows: reconstructions, and as many rows decoded from
     codes beside those of the batch, since what is to keep it are rows decoded from new
     codes. Of digits, 8 components and a tolerance of 5 %, those from a mixture of
-    Gaussians were beyond epsilon in 6 % of draws, with reconstructions alone in 15 %.
+    Gaussians were beyond epsilon in 7 % of draws, with reconstructions alone in 15 %.
     Codes beside move the decoder alone, or the encoder would draw all codes together.
     """
 
