@@ -183,15 +183,7 @@ GENERATORS = {
         n_transforms=2, n_bins=3, hidden_sizes=(16,), conditional=True, **SMALL
     ),
     "mahalanobis generator": MahalanobisGenerator(
-        3, feature_law=LatentMixture(2), **NARROW
-    ),
-    "mahalanobis generator of convolutions": MahalanobisGenerator(
-        2,
-        feature_law=LatentMixture(2, conditional=True),
-        conditional=True,
-        feature_weight=0.0,
-        **CONV,
-        **SMALL,
+        3, feature_law=LatentMixture(2, conditional=True), conditional=True, **NARROW
     ),
 }
 # manifolds with a density, which draw from it

@@ -68,6 +68,7 @@ _FEATURES = 32  # of those that are made where none are given, at most
 _LAW_DRAWS = 8192  # that training takes features from, at least
 _MOST_LAW_DRAWS = 65_536
 _RADII = 512
+_SCORE_DRAWS = 16
 _DECODED = 8192  # rows that are decoded at a time
 _RANGE_CHOICE = ("likelihood='bernoulli'", "likelihood='gaussian'")
 
@@ -496,7 +497,7 @@ default=None
         return np.array(bounds) - volume
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of `conditional_log_likelihood` over the rows of `X`.
+        """Return the mean of `conditional_log_likelihood`, of 16 draws, over rows.
 
         Parameters
         ----------
@@ -509,7 +510,8 @@ default=None
         score : float
             In nats a row, given its features.
         """
-        return float(self.conditional_log_likelihood(X).mean())
+        bounds = self.conditional_log_likelihood(X, n_samples=_SCORE_DRAWS)
+        return float(bounds.mean())
 
     def violation_rate(
         self, n_samples: int = 1000, *, y: Any = None, random_state: Any = None

@@ -19,7 +19,7 @@ from ..training import Batch, Program, RunningAverage
 N_PROBES = 2048
 """Draws by which an epoch is judged."""
 
-LAW_GAP = 0.1
+LAW_GAP = 0.2
 """Gap to the law of distances, see `largest_gap`, that is none."""
 
 _BLOCK = 1024

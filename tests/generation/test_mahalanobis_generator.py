@@ -44,9 +44,7 @@ TIGHT = {"epsilon": 0.8, "tolerance": 0.05}
 def fitted(held=True):
     """Return a generator of digits, 95 % of them within the 80 % quantile or free."""
     multiplier = None if held else 0.0
-    constraint = MahalanobisConstraint(
-        two_sided=True, multiplier=multiplier, step=0.05, **TIGHT
-    )
+    constraint = MahalanobisConstraint(two_sided=True, multiplier=multiplier, **TIGHT)
     return MahalanobisGenerator(
         feature_law=LatentMixture(8),
         constraint=constraint,
@@ -369,6 +367,25 @@ def test_asked_features_of_a_wrong_shape():
         held.sample(3, y=np.zeros((2, 32)))
     with pytest.raises(ValueError, match="Set conditional=True"):
         held.sample(3, y=1)
+
+
+def test_convolutions_on_images_of_bytes():
+    images = np.round(X[:300] * 15).astype(np.uint8).reshape(-1, 8, 8)
+    made = MahalanobisGenerator(
+        **{**SMALL, "feature_law": LatentMixture(2, conditional=True)},
+        conditional=True,
+        architecture="conv",
+        channels=(4, 6),
+        likelihood="bernoulli",
+    ).fit(images, Y[:300])
+    drawn = made.sample(4, random_state=0)
+    assert drawn.shape == (4, 8, 8)
+    assert drawn.min() >= 0.0
+    assert 100.0 < drawn.max() <= 255.0
+    assert made.image_shape_ == (1, 8, 8)
+    rows = images.reshape(-1, 64)
+    few = made.conditional_log_likelihood(images[:9], n_samples=4)
+    assert_array_equal(made.conditional_log_likelihood(rows[:9], n_samples=4), few)
 
 
 def test_a_warm_start_goes_on_with_features_law_and_multiplier():
