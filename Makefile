@@ -28,6 +28,8 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_covariance.py
 	$(BIN)/python benchmarks/bench_scoring.py
+	$(BIN)/python benchmarks/bench_detection.py
+	$(BIN)/python benchmarks/bench_one_class.py
 	$(BIN)/python benchmarks/bench_pvalues.py
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_generation.py
