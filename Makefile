@@ -50,6 +50,9 @@ bench: $(VENV)/.bench              ## every figure in benchmarks/results/
 	$(BIN)/python benchmarks/bench_likelihood.py
 	$(BIN)/python benchmarks/bench_cifar.py
 	$(BIN)/python benchmarks/bench_regularised.py
+	$(BIN)/python benchmarks/bench_constraint.py
+	$(BIN)/python benchmarks/bench_constraint_models.py
+	$(BIN)/python benchmarks/bench_constraint_runs.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
