@@ -183,9 +183,7 @@ class MahalanobisProgram(Program):
         self.final = copy.deepcopy(self.networks)
         for name, module in self.final.items():
             self.modules[f"average_{name}"] = module.eval()
-            if any(True for _ in module.parameters()):
-                live = self.networks[name]
-                self.averages[name] = RunningAverage(live, module, decay)
+            self.averages[name] = RunningAverage(self.networks[name], module, decay)
 
     def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one gradient step on a batch of rows and their features."""

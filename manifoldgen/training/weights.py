@@ -40,6 +40,7 @@ class RunningAverage:
     ----------
     live, average : torch.nn.Module
         The module that is trained, and one of the same shapes that holds the average.
+        They may have no parameters, and then there is nothing to average.
     decay : float
         Weight of the past in the long run, in [0, 1).
     """
@@ -57,4 +58,5 @@ class RunningAverage:
         """Move the average towards the live weights."""
         self.n_updates += 1
         decay = min(self.decay, self.n_updates / (self.n_updates + 10))
-        torch._foreach_lerp_(self._average, self._live, 1.0 - decay)
+        if self._live:  # torch refuses an empty list
+            torch._foreach_lerp_(self._average, self._live, 1.0 - decay)

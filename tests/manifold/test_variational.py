@@ -269,6 +269,13 @@ def test_the_average_of_the_weights_takes_their_place():
     assert mean.noise_variance_ != plain.noise_variance_
 
 
+def test_weights_are_averaged_where_the_likelihood_has_none():
+    plain = small(likelihood="bernoulli", validation_fraction=0.0).fit(DIGITS)
+    mean = clone(plain).set_params(average_decay=0.99).fit(DIGITS)
+    assert_array_equal(mean.history_["loss"], plain.history_["loss"])
+    assert not np.array_equal(mean.transform(DIGITS), plain.transform(DIGITS))
+
+
 class Stop(Exception):
     pass
 

@@ -61,6 +61,13 @@ def test_the_running_average_by_hand(decay):
     assert float(live.weight.detach()) == 30.0
 
 
+def test_the_running_average_of_no_weights():
+    # the likelihood of 0 and 1, say, learns nothing
+    running = RunningAverage(nn.Identity(), nn.Identity(), 0.9)
+    running.update()
+    assert running.n_updates == 1
+
+
 @pytest.mark.parametrize(("n", "batch"), [(1, 1), (10, 4), (10, 5), (7, 100), (5, 1)])
 def test_an_epoch_is_a_permutation_in_batches(n, batch):
     sampler = RowSampler(n, batch)
