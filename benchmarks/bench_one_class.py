@@ -10,6 +10,9 @@ No scorer is told a label, but for the lines "with labels" of "nine", where a sm
 classifier is trained on the nine digits: those compare with one another, and tell the
 others what labels are worth.
 
+"clusters": a distance from the nearest of 20 Gaussians, each of a cluster that k-means
+finds in the features, with a covariance of its own.
+
 "PCA + residual Mahalanobis" is the sum of the distances that scikit-learn's OAS
 covariance gives of 32 principal components and of what they leave out. 5-NN is the
 distance from the fifth neighbour; PyOD's AutoEncoder and IsolationForest are as they
@@ -34,16 +37,17 @@ from _detection import (
     kept_fit,
     nearest_rows,
     of_choice,
+    of_unit_length,
 )
 from _extractors import Labels, Rows, Splits, mnist_splits
 from _judging import use_threads
 from _maps import file_name, options_for
 from _timing import load, merge, table, write_text
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from sklearn.covariance import OAS
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
-from sklearn.mixture import GaussianMixture
-from sklearn.pipeline import make_pipeline
 
 from manifoldgen import (
     AutoencoderManifold,
@@ -91,7 +95,7 @@ FEATURES: dict[str, Any] = {
     "max_time": SECONDS,
     "device": "cpu",
 }
-N_MIXTURE, N_WHITENED = 30, 64
+N_LEADING, N_CLUSTERS = 30, 20
 
 
 def manifold_scorer(run: Run) -> Scorer:
@@ -102,20 +106,29 @@ def manifold_scorer(run: Run) -> Scorer:
     return ManifoldScorer(manifold, random_state=0).fit(run.X).score_samples
 
 
-def self_supervised(run: Run, last: Any) -> Scorer:
-    """Fit features that tell transformations apart, and a scorer of them."""
+def self_supervised(run: Run, clustered: bool) -> Scorer:
+    """Fit features that tell transformations apart, and distances in them.
+
+    From one Gaussian, or from the nearest of those of clusters, which serve as classes.
+    """
     features = SelfSupervisedFeatures(
         **FEATURES, max_epochs=run.max_epochs, random_state=0
     )
     features, _ = kept_fit(features, run.X)
-    judge = last.fit(features.transform(run.X))
-    return lambda Q: judge.score_samples(features.transform(Q))
+    seen = features.transform(run.X)
+    scorer, clusters = MahalanobisScorer(random_state=0), None
+    if clustered:
+        scorer.set_params(class_conditional=True, class_covariance="full")
+        clusters = clusters_of(seen)
+    scorer.fit(seen, clusters)
+    return lambda Q: scorer.score_samples(features.transform(Q))
 
 
-def mixture() -> Any:
-    """Return a density of rows of several kinds."""
-    gaussians = GaussianMixture(N_MIXTURE, reg_covar=1e-3, random_state=0)
-    return make_pipeline(PCA(N_WHITENED, whiten=True, random_state=0), gaussians)
+def clusters_of(features: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the cluster of each row, by the direction of its leading components."""
+    pca = PCA(N_LEADING, random_state=0)
+    directions = of_unit_length(pca.fit_transform(features))
+    return KMeans(N_CLUSTERS, random_state=0).fit_predict(directions)
 
 
 def classifier(run: Run) -> ClassifierFeatures:
@@ -193,11 +206,11 @@ def neighbours_of_features(run: Run) -> Scorer:
 
 OURS: dict[str, Fit] = {
     "ManifoldScorer": manifold_scorer,
-    "SelfSupervisedFeatures + MahalanobisScorer": lambda run: self_supervised(
-        run, MahalanobisScorer(random_state=0)
+    "SelfSupervisedFeatures + MahalanobisScorer": partial(
+        self_supervised, clustered=False
     ),
-    "SelfSupervisedFeatures + GaussianMixture": lambda run: self_supervised(
-        run, mixture()
+    "SelfSupervisedFeatures + clusters + MahalanobisScorer": partial(
+        self_supervised, clustered=True
     ),
 }
 PEERS: dict[str, Fit] = {
