@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -55,6 +55,25 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def seeded_clone(estimator: Any, rng: np.random.RandomState, **unset: Any) -> Any:
+    """Return a clone whose parameters that were left open are filled in.
+
+    Each `random_state` of None, its own or that of a part of it, is drawn from `rng`,
+    and each other parameter named in `unset` that is None takes the value given there.
+    """
+    part = clone(estimator)
+    parameters = part.get_params()
+    settings: dict[str, Any] = {}
+    for name in sorted(parameters):
+        last = name.split("__")[-1]
+        if parameters[name] is None and last == "random_state":
+            settings[name] = draw_seed(rng)
+        elif parameters[name] is None and last in unset:
+            settings[name] = unset[last]
+    part.set_params(**settings)  # a FrozenEstimator returns None
+    return part
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

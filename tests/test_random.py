@@ -1,10 +1,14 @@
-"""Random streams of rows."""
+"""Random streams of rows, and seeds of estimators."""
 
 import numpy as np
 from numpy.testing import assert_array_equal
 from scipy.stats import kstest
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
 
-from manifoldgen._random import row_streams
+from manifoldgen._random import draw_seed, row_streams
+from manifoldgen.base import seeded_clone
 
 ROWS = np.random.RandomState(0).standard_normal((400, 3))
 
@@ -37,3 +41,15 @@ def test_the_draws_of_many_rows_are_normal():
     assert kstest(found.ravel(), "norm").pvalue > 1e-3
     across = np.corrcoef(found.T) - np.eye(4)
     assert np.abs(across).max() < 4 / np.sqrt(len(ROWS))
+
+
+def test_a_clone_is_seeded_where_its_seeds_were_left_open():
+    open_one = make_pipeline(PCA(random_state=7), GaussianMixture(), PCA())
+    part = seeded_clone(open_one, np.random.RandomState(0))
+    rng = np.random.RandomState(0)
+    seeds = [step.random_state for _, step in part.steps]
+    assert seeds == [7, draw_seed(rng), draw_seed(rng)]  # by name, not by position
+    assert open_one[1].random_state is None
+    filled = seeded_clone(open_one, rng, n_components=2, svd_solver="full")
+    assert [step.n_components for _, step in filled.steps] == [2, 1, 2]
+    assert filled[0].svd_solver == "auto"

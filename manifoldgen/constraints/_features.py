@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -14,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from .._random import draw_seed
+from ..base import seeded_clone
 from ..nn.affine import Affine, Clamp
 
 
@@ -128,16 +127,10 @@ def fitted_features(
             "features must be None, a transformer, or a FrozenEstimator of a fitted "
             f"one, got {features!r}."
         )
-    part = clone(features)
-    parameters = part.get_params()
-    settings: dict[str, Any] = {}
-    for name in sorted(parameters):
-        last = name.split("__")[-1]
-        if last == "random_state" and parameters[name] is None:
-            settings[name] = draw_seed(rng)
-        elif last == "image_shape" and parameters[name] is None and shape is not None:
-            settings[name] = shape if len(shape) == 3 else (1, *shape)
-    part.set_params(**settings)
+    open_ones: dict[str, Any] = {}
+    if shape is not None:
+        open_ones["image_shape"] = shape if len(shape) == 3 else (1, *shape)
+    part = seeded_clone(features, rng, **open_ones)
     needs_labels = get_tags(part).target_tags.required
     part = part.fit(rows, labels) if needs_labels else part.fit(rows)
     feature_module(part)

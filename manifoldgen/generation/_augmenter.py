@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -17,7 +17,7 @@ from .._arrays import image_shape_of, refuse_channels_last
 from .._conditional import check_labels_of_rows
 from .._random import draw_seed, random_state_of, torch_generator
 from .._validation import check_choice, check_int, check_real
-from ..base import RowsMixin, unchanged_on_error
+from ..base import RowsMixin, seeded_clone, unchanged_on_error
 from ..nn import check_augment
 from ._acceptance import Judge, by_classifier, by_distance, everything
 from ._behind import as_values_of, dtypes_of, labels_behind, rows_behind
@@ -311,7 +311,7 @@ class GenerativeAugmenter(RowsMixin, BaseEstimator):
         parameters = self.generator.get_params()
         switches = [it for it in parameters if it.split("__")[-1] == "conditional"]
         if switches:
-            fitted = new_part(self.generator, rng)
+            fitted = seeded_clone(self.generator, rng)
             fitted.set_params(**dict.fromkeys(switches, True))
             fitted.fit(X, self.classes_[codes])
 
@@ -321,7 +321,7 @@ class GenerativeAugmenter(RowsMixin, BaseEstimator):
             return fitted, draw
         parts = {}
         for code in np.flatnonzero(wanted).tolist():
-            parts[code] = new_part(self.generator, rng)
+            parts[code] = seeded_clone(self.generator, rng)
             try:
                 parts[code].fit(X[codes == code])
             except Exception as error:
@@ -353,7 +353,9 @@ class GenerativeAugmenter(RowsMixin, BaseEstimator):
                     StandardScaler(),
                     LogisticRegression(class_weight="balanced", max_iter=1000),
                 )
-            classifier = new_part(classifier, rng).fit(numbers, self.classes_[codes])
+            classifier = seeded_clone(classifier, rng).fit(
+                numbers, self.classes_[codes]
+            )
             return by_classifier(classifier, self.classes_)
         steps = manifold_of(self.generator_)
         shape = self._shape_in
@@ -484,18 +486,6 @@ class _Chosen:
                 found.append(rows[np.argsort(-scores, kind="stable")[:n_missing]])
         codes = np.repeat(np.arange(len(self.wanted)), self.wanted)
         return np.concatenate(found if len(codes) else found[:1]), codes
-
-
-def new_part(part: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone, seeded from `rng` where its seeds are None."""
-    part = clone(part)
-    parameters = part.get_params()
-    seeds = {
-        name: draw_seed(rng)
-        for name in sorted(parameters)
-        if name.split("__")[-1] == "random_state" and parameters[name] is None
-    }
-    return part.set_params(**seeds)
 
 
 def drawn_back(generator: Any, y: Any, n_rows: int, rng: np.random.RandomState) -> Any:

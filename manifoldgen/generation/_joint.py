@@ -9,20 +9,19 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
     TransformerMixin,
-    clone,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._arrays import column_moments
-from .._random import draw_seed
 from .._validation import check_bool, check_int, check_real, check_sizes
 from ..base import (
     BaseTorchEstimator,
     SamplerMixin,
     pass_on_interrupt,
     resolve_device,
+    seeded_clone,
     unchanged_on_error,
     warn_unconverged,
 )
@@ -409,16 +408,14 @@ class JointGenerator(
 
     def _new_part(self, part: Any, rng: np.random.RandomState) -> Any:
         """Return a clone with our seeds and device where it has none of its own."""
-        part = clone(part)
-        parameters = part.get_params()
-        settings: dict[str, Any] = {}
-        for name in sorted(parameters):
-            last = name.split("__")[-1]
-            if last == "random_state" and parameters[name] is None:
-                settings[name] = draw_seed(rng)
-            elif last == "device" and parameters[name] == "auto":
-                settings[name] = self.device
-        return part.set_params(**settings)
+        part = seeded_clone(part, rng)
+        devices = {
+            name: self.device
+            for name, value in part.get_params().items()
+            if name.split("__")[-1] == "device" and value == "auto"
+        }
+        part.set_params(**devices)
+        return part
 
     def _fine_tune(
         self,

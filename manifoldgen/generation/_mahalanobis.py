@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, DensityMixin, clone
+from sklearn.base import DensityMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, get_tags
@@ -32,6 +32,7 @@ from ..base import (
     continue_from,
     pass_on_interrupt,
     resolve_device,
+    seeded_clone,
     unchanged_on_error,
     warn_unconverged,
 )
@@ -725,7 +726,7 @@ default=None
         law = self.feature_law
         if law is None:
             law = LatentMixture(conditional=bool(self.conditional))
-        law = _seeded(law, rng)
+        law = seeded_clone(law, rng)
         if codes is None:
             self.feature_law_ = law.fit(given[inside])
         else:
@@ -1004,13 +1005,3 @@ default=None
         zero = torch.zeros_like(z)
         prior = log_normal(z, zero, zero) - log_normal(z, mean, log_variance)
         return (likelihood + prior).unsqueeze(1)
-
-
-def _seeded(estimator: BaseEstimator, rng: np.random.RandomState) -> Any:
-    """Return a clone, with seeds where it has none of its own."""
-    part = clone(estimator)
-    parameters = part.get_params()
-    for name in sorted(parameters):
-        if name.split("__")[-1] == "random_state" and parameters[name] is None:
-            part.set_params(**{name: draw_seed(rng)})
-    return part

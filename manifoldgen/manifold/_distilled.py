@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -15,6 +14,7 @@ from .._validation import check_int
 from ..base import (
     pass_on_interrupt,
     resolve_device,
+    seeded_clone,
     unchanged_on_error,
     warn_unconverged,
 )
@@ -341,15 +341,7 @@ class DistilledManifold(BaseManifold):
                 f"{self.reducer!r}. PCA, Isomap, LocallyLinearEmbedding, "
                 "SpectralEmbedding, MDS and TSNE of scikit-learn have it."
             )
-        reducer = clone(self.reducer)
-        parameters = reducer.get_params()
-        unset = [
-            name
-            for name in sorted(parameters)
-            if name.split("__")[-1] == "random_state" and parameters[name] is None
-        ]
-        seeds = np.random.RandomState(seed)
-        return reducer.set_params(**{name: draw_seed(seeds) for name in unset})
+        return seeded_clone(self.reducer, np.random.RandomState(seed))
 
     def _train(
         self, rows: NDArray[Any], rng: np.random.RandomState, checkpoint: Any

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import flatten_images
-from .._random import draw_seed
 from .._validation import check_real
 from ._pvalues import conformal_pvalues, conformal_threshold, n_calibration_needed
 
@@ -17,20 +16,6 @@ MAX_KEPT = 10_000
 """The most rows that an offset, or p-values, are taken from."""
 
 _CONTAMINATION = 0.1
-
-
-def seeded_clone(estimator: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone whose `random_state`, where it is None, is drawn from `rng`."""
-    copy = clone(estimator)
-    parameters = copy.get_params()
-    copy.set_params(
-        **{
-            name: draw_seed(rng)
-            for name in sorted(parameters)
-            if name.split("__")[-1] == "random_state" and parameters[name] is None
-        }
-    )
-    return copy
 
 
 class DistanceScorer(OutlierMixin, BaseEstimator):

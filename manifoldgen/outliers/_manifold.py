@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from .._random import draw_seed, random_state_of
 from .._validation import check_choice, check_real
-from ..base import unchanged_on_error
+from ..base import seeded_clone, unchanged_on_error
 from ..covariance import leave_one_out
-from ._base import MAX_KEPT, DistanceScorer, seeded_clone
+from ._base import MAX_KEPT, DistanceScorer
 from ._mahalanobis import COVARIANCES, Covariance, MahalanobisScorer
 
 _MIN_UNSEEN = 200

@@ -13,8 +13,8 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_consistent_length
 
 from .._random import random_state_of
-from ..base import unchanged_on_error
-from ._base import MAX_KEPT, DistanceScorer, seeded_clone
+from ..base import seeded_clone, unchanged_on_error
+from ._base import MAX_KEPT, DistanceScorer
 from ._scores import scores_of, scoring_method
 
 _HUGE = float(np.finfo(np.float64).max) / 4  # differences are finite too
