@@ -231,10 +231,10 @@ def at(runs: dict[str, Any], line: str, of: str, name: str) -> list[float]:
 def coverage_lost(runs: dict[str, Any], line: str) -> list[float]:
     """Return by how much coverage is below the unconstrained one: seed by seed."""
     return [
-        runs[seed][UNCONSTRAINED]["extractors"][judge]["coverage"] - it["coverage"]
-        for seed in runs
-        if line in runs[seed] and UNCONSTRAINED in runs[seed]
-        for judge, it in runs[seed][line]["extractors"].items()
+        run[UNCONSTRAINED]["extractors"][seed]["coverage"] - it["coverage"]
+        for run in runs.values()
+        if {line, UNCONSTRAINED} <= run.keys()
+        for seed, it in run[line]["extractors"].items()
     ]
 
 
