@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .._random import torch_generator
 from ..nn import MLP, ConvEncoder, bind_generator
 from ..nn.constraints import DistanceConstraint
-from ..nn.likelihoods import free_of_charge, kl_of_normals, split_code
+from ..nn.likelihoods import free_of_charge, kl_of_normals, log_normal, split_code
 from ..training import Batch, Program, RunningAverage
 
 N_PROBES = 2048
@@ -91,6 +91,40 @@ class FeatureEncoder(nn.Module):
         if self.body is not None:
             x = self.head.activate(self.body(x))
         return cast(Tensor, self.head(torch.cat([x, given], dim=1)))
+
+
+def log_weight(
+    decoder: nn.Module,
+    likelihood: nn.Module,
+    noise: Tensor,
+    code: Tensor,
+    x: Tensor,
+    given: Tensor,
+) -> Tensor:
+    """Return ``log p(x | f, z) + log p(z) - log q(z | x, f)``, z drawn from q.
+
+    Parameters
+    ----------
+    decoder, likelihood : torch.nn.Module
+        p(x | f, z): the decoder maps z and features f to what the likelihood is about.
+    noise : Tensor of shape (n, n_components)
+        Standard normal, by which z is drawn.
+    code : Tensor of shape (n, 2 n_components)
+        Mean and log-variance of q(z | x, f).
+    x, given : Tensor of shape (n, n_features), (n, n_given)
+        Rows and their features, in units of the networks.
+
+    Returns
+    -------
+    log_weight : Tensor of shape (n,)
+        In nats; see `importance_bound` for what it is good for.
+    """
+    mean, log_variance = split_code(code)
+    z = mean + (0.5 * log_variance).exp() * noise
+    found: Tensor = likelihood(x, decoder(torch.cat([z, given], dim=1)))
+    zero = torch.zeros_like(z)
+    prior = log_normal(z, zero, zero) - log_normal(z, mean, log_variance)
+    return found + prior
 
 
 class MahalanobisProgram(Program):
