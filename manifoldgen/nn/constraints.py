@@ -198,7 +198,7 @@ class AugmentedLagrangian(nn.Module):
     penalty : float, default=1.0
         rho, >= 0; with 0, psi is ``lambda g``.
     step : float, default=0.02
-        eta, >= 0; with 0 the multiplier stays. It never exceeds 100.
+        eta, >= 0; with 0 the multiplier stays as it is, else it never exceeds 100.
     decay : float, default=0.9
         Weight of the past in the running average, in [0, 1), in the long run; at the
         n-th value it is at most ``n / (n + 10)``.
@@ -256,6 +256,8 @@ class AugmentedLagrangian(nn.Module):
         self.n_updates += 1.0
         decay = (self.n_updates / (self.n_updates + 10.0)).clamp(max=self.decay)
         self.average.lerp_(violation.to(self.average.dtype), 1.0 - decay)
+        if not self.step:
+            return  # a weight that was given may be above the bound of learned ones
         way = self.average
         if self.unit is not None:
             speed = _LEAST_SPEED + self.multiplier

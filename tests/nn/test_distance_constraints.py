@@ -232,13 +232,14 @@ def test_the_slope_is_that_of_the_loss():
     }
 
 
-def test_a_fixed_multiplier_is_a_plain_penalty():
-    held = held_at(form="mean", fixed=True, multiplier=3.0)
+@pytest.mark.parametrize("multiplier", [3.0, 1000.0])
+def test_a_fixed_multiplier_is_a_plain_penalty(multiplier):
+    held = held_at(form="mean", fixed=True, multiplier=multiplier)
     rows = torch.ones(4, 2)
     for _ in range(3):
         loss, _ = held.loss(rows)
-    assert float(loss) == pytest.approx(3.0 * (2.0 / 4.0 - 1.0))
-    assert float(held.multiplier) == 3.0
+    assert float(loss) == pytest.approx(multiplier * (2.0 / 4.0 - 1.0))
+    assert float(held.multiplier) == multiplier
     assert "infeasibility" not in held.broken(rows)
 
 
