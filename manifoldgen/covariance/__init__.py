@@ -1,7 +1,9 @@
 """Streaming moments, shrinkage, factored covariances and Mahalanobis distances."""
 
 from ._classes import ClassMoments, class_moments
-from ._factors import Factor, FullFactor, LowRankFactor, factor, factor_rows
+from ._factors import factor, factor_rows
+from ._full_factor import Factor, FullFactor
+from ._low_rank import LowRankFactor
 from ._moments import Moments, moments
 from ._robust import robust_factor
 from ._shrinkage import ledoit_wolf_shrinkage, oas_shrinkage, shrink

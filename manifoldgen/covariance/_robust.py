@@ -9,14 +9,13 @@ from scipy.special import gammainc, gammaincinv, ndtri
 
 from .._validation import check_real
 from ._chunks import numeric_rows
-from ._factors import (
-    RANK_TOLERANCE,
+from ._factors import check_n_components
+from ._full_factor import RANK_TOLERANCE, rank_of
+from ._low_rank import (
     LowRankFactor,
     Principal,
-    check_n_components,
     low_rank_factor,
     principal_directions,
-    rank_of,
 )
 from ._moments import moments
 from ._whitening import Kernel, map_blocks, padded, padded_rows, padded_width
