@@ -87,7 +87,7 @@ def test_slopes_of_losses_are_those_of_autograd(loss):
     ids=["dropout", "conv", "bf16", "callable loss"],
 )
 def test_other_programs_go_through_autograd(options, monkeypatch):
-    def refuse(self, seen, x):
+    def refuse(self, seen, x, jitter):
         raise AssertionError("explicit passes where they do not hold")
 
     monkeypatch.setattr(AutoencoderProgram, "_backward_explicit", refuse)
