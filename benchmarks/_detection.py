@@ -108,7 +108,7 @@ def grey_photographs(data: str | None = None) -> Rows:
     """Return the test images of CIFAR-10 in grey and of the size of digits."""
     split = load_cifar10(data)
     colours = split.X_test[:N_OUTLIERS].reshape(-1, 3, 32, 32).astype(np.float32) / 255
-    grey = torch.from_numpy(np.einsum("nchw,c->nhw", colours, LUMA, dtype=np.float32))
+    grey = torch.from_numpy(np.tensordot(np.float32(LUMA), colours, (0, 1)))
     small = F.interpolate(grey[:, None], SIDE, mode="bilinear", antialias=True)
     return small.clamp(0, 1).reshape(len(small), -1).numpy()
 

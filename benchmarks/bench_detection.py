@@ -330,7 +330,8 @@ def table_by_pair(runs: dict[str, Any], kind: str) -> str:
             ]
             for pair in pairs
         ]
-        rows.append([name, *(percent(value) for value in values)])
+        if any(values):
+            rows.append([name, *(percent(value) for value in values)])
     return table([kind, *(" and ".join(pair) for pair in pairs)], rows)
 
 
