@@ -52,6 +52,19 @@ def largest_parts(
     return order[:n_largest], float(contributions[rest].sum()), len(rest)
 
 
+def three_digits(value: float) -> str:
+    """Return three digits of a number, or all before the point of one up to a million.
+
+    Examples
+    --------
+    >>> three_digits(0.0312), three_digits(48.0), three_digits(2370.4)
+    ('0.0312', '48.0', '2370')
+    """
+    if not value or 1e3 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
 class ContributionDisplay:
     """What made rows far: bars of the largest parts of one, or heat maps of images.
 
@@ -284,7 +297,7 @@ class ContributionDisplay:
         self.figure_, self.ax_ = figure_and_axes(ax, size, "ContributionDisplay.plot")
         style = {"color": colors, "height": 0.65}
         self.bars_ = self.ax_.barh(heights, lengths, **merged(style, given))
-        texts = [f"{length:#.3g}".rstrip(".") for length in lengths]
+        texts = [three_digits(length) for length in lengths]
         self.texts_ = self.ax_.bar_label(
             self.bars_, texts, padding=3, color=INK, fontsize="small"
         )
@@ -358,7 +371,7 @@ class ContributionDisplay:
         self.ax_.tick_params(length=0, labelcolor=INK)
         self.texts_ = [
             self.ax_.annotate(
-                f"{total:.3g}",
+                three_digits(total),
                 (center, bottom),
                 xytext=(0, -4),
                 textcoords="offset points",

@@ -45,6 +45,16 @@ def test_bars_are_the_largest_parts_and_what_is_left_of_the_sum():
     assert [text.get_text() for text in display.texts_] == ["4.00", "2.00", "1.75"]
 
 
+def test_thousands_are_written_out_and_millions_are_not():
+    contributions = np.array([[2370.4, 0.5], [3e6, 0.0]])
+    bars = ContributionDisplay.from_contributions(contributions[0])
+    assert [text.get_text() for text in bars.texts_] == ["2370", "0.500"]
+    maps = ContributionDisplay.from_contributions(
+        contributions, X=np.zeros((2, 2)), image_shape=(1, 2)
+    )
+    assert [text.get_text() for text in maps.texts_] == ["2371", "3.00e+06"]
+
+
 def test_a_rest_of_one_is_that_one():
     largest, rest, n_rest = largest_parts(np.array([1.0, -3.0, 2.0]), 2)
     assert (largest.tolist(), rest, n_rest) == ([1, 2, 0], 0.0, 0)
