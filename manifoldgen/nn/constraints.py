@@ -14,7 +14,7 @@ _AIM = 0.9  # of the tolerance: at the tolerance itself, every other epoch is be
 _LEAST_SPEED = 0.1
 _LARGEST_MULTIPLIER = 100.0  # of a constraint that cannot be kept it would have no end
 _GAP_SHARE = 0.3
-_LAW_SLACK = 5e-3  # two laws about .1 apart, at most, in their distribution functions
+_LAW_SLACK = 2e-3  # laws as narrow as of distances in many columns, .1 apart
 _LAW_SCALE = 10.0
 
 

@@ -255,6 +255,18 @@ def test_a_law_pulls_rows_outwards_from_the_mean():
     assert not alone.slope(near)[0].any()
 
 
+@pytest.mark.parametrize(("spread", "held_to_it"), [(0.65, True), (0.8, False)])
+def test_a_law_is_held_where_distribution_functions_are_a_tenth_apart(
+    spread, held_to_it
+):
+    # of as narrow a law as distances in 32 features have: .105 and .055 apart
+    normal = torch.special.ndtri((torch.arange(256) + 0.5) / 256)
+    held = held_at(epsilon=2.0, law=2.0 * (0.75 + 0.12 * normal))
+    made = 2.0 * (0.75 + 0.12 * spread * normal)
+    held.loss(torch.stack([made, torch.zeros(256)], dim=1))
+    assert (float(held.multipliers["law"].multiplier) > 0) == held_to_it
+
+
 def test_what_held_out_rows_show_moves_the_aim():
     held = held_at(tolerance=0.2)
     inside = torch.zeros(10, 2)
