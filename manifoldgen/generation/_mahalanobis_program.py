@@ -1,20 +1,19 @@
 """How a conditional decoder learns rows from their features, as it is to the engine."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._random import torch_generator
-from ..nn import MLP, ConvEncoder, bind_generator
+from ..manifold._evidence_program import EvidenceProgram
+from ..nn import MLP, ConvEncoder
 from ..nn.constraints import DistanceConstraint
 from ..nn.likelihoods import free_of_charge, kl_of_normals, log_normal, split_code
-from ..training import Batch, Program, RunningAverage
+from ..training import Batch
 
 N_PROBES = 2048
 """Draws by which an epoch is judged."""
@@ -127,7 +126,7 @@ def log_weight(
     return found + prior
 
 
-class MahalanobisProgram(Program):
+class MahalanobisProgram(EvidenceProgram):
     r"""Raise a bound of log p(x | f), and hold decoded draws to the features of data.
 
     Minimises, z drawn from q, by the mean over the features of a row,
@@ -194,30 +193,26 @@ class MahalanobisProgram(Program):
         half: bool = False,
         foreign: bool = False,
     ) -> None:
-        super().__init__()
-        self.networks = self.final = networks
+        super().__init__(
+            networks,
+            optimizer,
+            beta=beta,
+            free_bits=free_bits,
+            average_decay=average_decay,
+            warmup_steps=warmup_steps,
+            n_steps=n_steps,
+            prepare=prepare,
+            half=half,
+            foreign=foreign,
+        )
         self.held, self.features = held, features
         draws = [law, asked] if codes is None else [law, asked, codes]
         self.probes = [tensor[:N_PROBES] for tensor in draws]
         self.draws = [tensor[N_PROBES:] for tensor in draws]
         self.n_components = n_components
-        self.beta, self.free_bits = beta, free_bits
         self.feature_weight = feature_weight
-        self.warmup_steps, self.n_steps = warmup_steps, n_steps
-        self.prepare = prepare
-        self.half, self.foreign = half, foreign
-        self.modules = {**networks, "multipliers": held.multipliers}
-        self.optimizers = {"optimizer": optimizer}
+        self.modules["multipliers"] = held.multipliers
         self.figures = held.figures | {"feature_loss", "law_gap"}
-        self._bound: torch.Generator | None = None
-        if average_decay:
-            self._average(average_decay)
-
-    def _average(self, decay: float) -> None:
-        self.final = copy.deepcopy(self.networks)
-        for name, module in self.final.items():
-            self.modules[f"average_{name}"] = module.eval()
-            self.averages[name] = RunningAverage(self.networks[name], module, decay)
 
     def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one gradient step on a batch of rows and their features."""
@@ -240,13 +235,7 @@ class MahalanobisProgram(Program):
             loss = loss + self.feature_weight * missed
             found["feature_loss"] = missed.detach()
         penalty, figures = self.held.loss(made, *codes)
-        (optimizer,) = self.optimizers.values()
-        optimizer.zero_grad(set_to_none=False)
-        ((loss + penalty) / x.shape[1]).backward()
-        optimizer.step()
-        for average in self.averages.values():
-            average.update()
-        self.n_steps += 1
+        self._descend((loss + penalty) / x.shape[1])
         return {**found, **figures}
 
     def _made(
@@ -266,11 +255,6 @@ class MahalanobisProgram(Program):
         whitening = self.held.distance.get_buffer("whitening")
         apart = (made - asked).to(whitening.dtype) @ whitening
         return -networks["feature_likelihood_"](apart, torch.zeros_like(apart)).mean()
-
-    def _beta_now(self) -> float:
-        if self.n_steps >= self.warmup_steps:
-            return self.beta
-        return self.beta * self.n_steps / self.warmup_steps
 
     def _terms(
         self,
@@ -327,36 +311,3 @@ class MahalanobisProgram(Program):
             broken["law_gap"] = gap
             broken["infeasibility"] = broken["infeasibility"] + F.relu(gap - LAW_GAP)
         return broken
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `Program` does, and how many steps are over."""
-        return {**super().state_dict(), "n_steps": self.n_steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        super().load_state_dict(state)
-        self.n_steps = state["n_steps"]
-
-    def _copy_buffers(self) -> None:
-        """Give the average the buffers of the networks."""
-        if self.averages:
-            for name, module in self.final.items():
-                for mine, live in zip(
-                    module.buffers(), self.networks[name].buffers(), strict=True
-                ):
-                    mine.copy_(live)
-
-    def _bind(self, generator: torch.Generator) -> None:
-        for module in self.networks.values():
-            bind_generator(module, generator)
-        self._set_training(True)
-        self._bound = generator
-
-    def _set_training(self, mode: bool) -> None:
-        for module in self.networks.values():
-            module.train(mode)
-
-    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
-        if not (self.half and torch.is_grad_enabled()):  # judged in float32
-            return nullcontext()
-        return torch.autocast(x.device.type, dtype=torch.bfloat16)

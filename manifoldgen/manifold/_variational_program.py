@@ -1,24 +1,21 @@
 """What a variational autoencoder is to the engine."""
 
-import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .._random import torch_generator
-from ..nn import bind_generator
 from ..nn.likelihoods import NormalPrior, free_of_charge, log_normal, split_code
-from ..training import Batch, Program, RunningAverage
+from ..training import Batch
+from ._evidence_program import EvidenceProgram
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 
 _BLOCK = 1024
 
 
-class VariationalProgram(Program):
+class VariationalProgram(EvidenceProgram):
     """Raise the evidence lower bound, in nats a row.
 
     Minimises ``-log p(x | z) + beta KL(q(z | x) || p(z))``, z drawn from q, by the mean
@@ -52,22 +49,19 @@ class VariationalProgram(Program):
         half: bool = False,
         foreign: bool = False,
     ) -> None:
-        super().__init__()
-        self.networks = self.final = networks
-        self.beta, self.free_bits = beta, free_bits
-        self.warmup_steps, self.n_steps = warmup_steps, n_steps
-        self.prepare, self.augment = prepare, augment
-        self.half, self.foreign = half, foreign
-        self.modules = dict(networks)
-        self.optimizers = {"optimizer": optimizer}
-        self._bound: torch.Generator | None = None
-        if average_decay:
-            self.final = copy.deepcopy(networks)
-            for name, module in self.final.items():
-                self.modules[f"average_{name}"] = module.eval()
-                self.averages[name] = RunningAverage(
-                    networks[name], module, average_decay
-                )
+        super().__init__(
+            networks,
+            optimizer,
+            beta=beta,
+            free_bits=free_bits,
+            average_decay=average_decay,
+            warmup_steps=warmup_steps,
+            n_steps=n_steps,
+            prepare=prepare,
+            half=half,
+            foreign=foreign,
+        )
+        self.augment = augment
 
     def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one gradient step on a batch of rows and, where given, their classes."""
@@ -83,13 +77,7 @@ class VariationalProgram(Program):
         distortion, divergence = self._terms(self.networks, x, noise, codes)
         cost = free_of_charge(divergence, self.free_bits)
         loss = distortion + self._beta_now() * cost
-        (optimizer,) = self.optimizers.values()
-        optimizer.zero_grad(set_to_none=False)
-        (loss / x.shape[1]).backward()
-        optimizer.step()
-        for average in self.averages.values():
-            average.update()
-        self.n_steps += 1
+        self._descend(loss / x.shape[1])
         return {"loss": (distortion + self.beta * divergence.sum(1).mean()).detach()}
 
     @property
@@ -97,11 +85,6 @@ class VariationalProgram(Program):
         prior = self.networks["prior_"]
         assert isinstance(prior, NormalPrior)
         return prior.mean.shape[1]
-
-    def _beta_now(self) -> float:
-        if self.n_steps >= self.warmup_steps:
-            return self.beta
-        return self.beta * self.n_steps / self.warmup_steps
 
     def _terms(
         self,
@@ -148,36 +131,3 @@ class VariationalProgram(Program):
                 total += share * mean
         self._set_training(True)
         return {"loss": loss, "divergence": total}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `Program` does, and how many steps are over."""
-        return {**super().state_dict(), "n_steps": self.n_steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        super().load_state_dict(state)
-        self.n_steps = state["n_steps"]
-
-    def _copy_buffers(self) -> None:
-        """Give the average the buffers of the networks, as those of BatchNorm."""
-        if self.averages:
-            for name, module in self.final.items():
-                for mine, live in zip(
-                    module.buffers(), self.networks[name].buffers(), strict=True
-                ):
-                    mine.copy_(live)
-
-    def _bind(self, generator: torch.Generator) -> None:
-        for module in self.networks.values():
-            bind_generator(module, generator)
-        self._set_training(True)
-        self._bound = generator
-
-    def _set_training(self, mode: bool) -> None:
-        for module in self.networks.values():
-            module.train(mode)
-
-    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
-        if not (self.half and torch.is_grad_enabled()):  # judged in float32
-            return nullcontext()
-        return torch.autocast(x.device.type, dtype=torch.bfloat16)
