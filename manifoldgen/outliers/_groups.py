@@ -36,7 +36,8 @@ class Tail:
         """Return ``-log`` of the probability that each distance is exceeded, nats."""
         first, last = self.distances[0], self.distances[-1]
         inside = -np.log(np.interp(distances, self.distances, self.survival))
-        beyond = np.maximum(distances - last, 0.0) / self.scale
+        with np.errstate(over="ignore"):
+            beyond = np.maximum(distances - last, 0.0) / self.scale
         short = np.minimum(distances - first, 0.0) / self.scale
         below = -np.log1p((self.survival[0] - 1) * np.exp(short))
         result: NDArray[np.float64] = np.where(
@@ -64,7 +65,7 @@ def tail_of(distances: NDArray[np.float64]) -> Tail:
     top = ordered[n - max(1, n // 10) - 1 :] if n > 1 else ordered
     excess = float(np.mean(top[1:] - top[0])) if n > 1 else 0.0
     if excess <= 0:
-        excess = max(abs(float(ordered[-1])), np.finfo(np.float64).tiny)
+        excess = abs(float(ordered[-1])) or 1.0
     return Tail(distinct, survival, excess)
 
 

@@ -1,5 +1,6 @@
 """Outliers by their distance along a manifold and off it."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,8 @@ from .._validation import check_choice, check_real
 from ..base import seeded_clone, unchanged_on_error
 from ..covariance import leave_one_out
 from ._base import MAX_KEPT, DistanceScorer
+from ._groups import fisher, tail_of
+from ._law import Law
 from ._mahalanobis import COVARIANCES, Covariance, MahalanobisScorer
 
 _MIN_UNSEEN = 200
@@ -20,15 +23,18 @@ class ManifoldScorer(DistanceScorer):
     r"""Score rows by how far they are along a manifold and off it.
 
     A manifold maps a row x to latents z and back to :math:`\hat x`. The score is minus
+    Fisher's statistic
 
-    .. math:: D^2(z) + D^2(x - \hat x)
+    .. math:: -2 \log p(D^2(z)) - 2 \log p(D^2(x - \hat x))
 
-    squared Mahalanobis distances of the latents, which tell a row that is odd but of
-    the kind of the data, and of the residual, which tells one that is not. Latents
-    alone miss what lies off the manifold: noise that an encoder takes out leaves them
-    as they were. Each distance is without unit, and their sum is the squared distance
-    under a joint covariance that has no block between the two; that needs fewer rows
-    than a full one and finds as much.
+    of two squared Mahalanobis distances: of the latents, which tell a row that is odd
+    but of the kind of the data, and of the residual, which tells one that is not.
+    Latents alone miss what lies off the manifold: noise that an encoder takes out
+    leaves them as they were. p is how often a normal row is at least as far, by the
+    distances of training rows and beyond them an exponential tail, so that a far row
+    is far by either. Distances as they are would not add up: that of the 784 columns
+    of a residual varies more, between normal rows, than that of 32 latents does
+    between normal rows and others.
 
     A network reconstructs the rows that it was trained on better than others of their
     kind. So where there are 400 rows or more, the manifold is fitted to one half, and
@@ -66,7 +72,7 @@ class ManifoldScorer(DistanceScorer):
     manifold_ : estimator
         The fitted manifold.
     latent_scorer_, residual_scorer_ : MahalanobisScorer
-        The two distances; ``score_samples`` of this class is the sum of theirs.
+        The two distances; ``score_samples`` of this class combines theirs.
     offset_ : float
         The percentile ``100 * contamination`` of scores: of at most 10,000 rows that
         the manifold did not see, each as if it had been left out of the covariances;
@@ -146,13 +152,42 @@ class ManifoldScorer(DistanceScorer):
             self._check_parts(latents, residuals)
             self.latent_scorer_ = self._part_scorer(latents)
             self.residual_scorer_ = self._part_scorer(residuals)
-            if self.false_alarm_rate is not None:
-                self.offset_ = self._rate_offset()
-            else:
-                kept = latents[:MAX_KEPT], residuals[:MAX_KEPT]
-                left_out = enough and self.covariance in _LEFT_OUT
-                self.offset_ = self._share_offset(self._sum_of_parts(kept, left_out))
+            left_out = enough and self.covariance in _LEFT_OUT
+            self._calibrate(latents, residuals, left_out)
         return self
+
+    def _calibrate(
+        self, latents: NDArray[Any], residuals: NDArray[Any], left_out: bool
+    ) -> None:
+        """Learn how far normal rows are, and from which distance on rows are flagged.
+
+        The distances that p-values rest on are made comparable by rows that do not
+        calibrate, or calibration rows would know the score that judges them.
+        """
+        scorers = self.latent_scorer_, self.residual_scorer_
+        parts = latents[:MAX_KEPT], residuals[:MAX_KEPT]
+        kept = _each(MahalanobisScorer._distances, scorers, parts)
+        if left_out:
+            kept = _left_out([scorer._laws for scorer in scorers], kept, len(latents))
+        self._tails = [tail_of(column) for column in kept.T]
+        calibration = [scorer._calibration() for scorer in scorers]
+        self._held_out_tails, self._calibration_distances = [], np.empty(0)
+        if n_calibration := len(calibration[0]):
+            rest = slice(n_calibration, n_calibration + MAX_KEPT)
+            parts = latents[rest], residuals[rest]
+            others = _each(MahalanobisScorer._held_out_distances, scorers, parts)
+            n_others = len(latents) - n_calibration
+            if left_out and n_others > 1:
+                laws = [scorer._held_out_laws for scorer in scorers]
+                others = _left_out(laws, others, n_others)
+            self._held_out_tails = [tail_of(column) for column in others.T]
+            self._calibration_distances = fisher(
+                np.stack(calibration, axis=1), self._held_out_tails
+            )
+        if self.false_alarm_rate is None:
+            self.offset_ = self._share_offset(fisher(kept, self._tails))
+        else:
+            self.offset_ = self._rate_offset()
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-density of latents and residual, taken as independent.
@@ -221,35 +256,43 @@ class ManifoldScorer(DistanceScorer):
         )
         return scorer._learn_in_order(rows)
 
-    def _sum_of_parts(
-        self, parts: tuple[NDArray[Any], NDArray[Any]], left_out: bool
-    ) -> NDArray[np.float64]:
-        total = np.zeros(len(parts[0]))
-        scorers = self.latent_scorer_, self.residual_scorer_
-        for scorer, rows in zip(scorers, parts, strict=True):
-            distances = scorer._distances(rows)
-            if left_out:
-                distances = leave_one_out(
-                    distances, scorer.n_samples_seen_, scorer.shrinkage_
-                )
-            total += distances
-        return total
-
     def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         if self.false_alarm_rate is not None:
             return self._held_out_distances(rows)
-        return self._sum_of_parts(self._parts(rows), left_out=False)
+        scorers = self.latent_scorer_, self.residual_scorer_
+        found = _each(MahalanobisScorer._distances, scorers, self._parts(rows))
+        return fisher(found, self._tails)
 
     def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        latents, residuals = self._parts(rows)
-        return self.latent_scorer_._held_out_distances(
-            latents
-        ) + self.residual_scorer_._held_out_distances(residuals)
+        scorers = self.latent_scorer_, self.residual_scorer_
+        parts = self._parts(rows)
+        found = _each(MahalanobisScorer._held_out_distances, scorers, parts)
+        return fisher(found, self._held_out_tails)
 
     def _calibration(self) -> NDArray[np.float64]:
-        return self.latent_scorer_._calibration() + self.residual_scorer_._calibration()
+        return self._calibration_distances
 
     def _check_parameters(self) -> None:
         check_choice("covariance", self.covariance, COVARIANCES)
         check_real("ridge", self.ridge, 0.0, 1.0)
         self._check_threshold()
+
+
+def _each(
+    distances: Callable[[MahalanobisScorer, NDArray[Any]], NDArray[np.float64]],
+    scorers: tuple[MahalanobisScorer, MahalanobisScorer],
+    parts: tuple[NDArray[Any], NDArray[Any]],
+) -> NDArray[np.float64]:
+    """Return the distance of latents and of residuals, (n_samples, 2)."""
+    pairs = zip(scorers, parts, strict=True)
+    return np.stack([distances(scorer, rows) for scorer, rows in pairs], axis=1)
+
+
+def _left_out(
+    laws: list[list[Law]], distances: NDArray[np.float64], n_samples: int
+) -> NDArray[np.float64]:
+    """Return distances as if each row had been left out of the covariances."""
+    shrinkages = [law.factors[0].shrinkage for (law,) in laws]
+    columns = zip(distances.T, shrinkages, strict=True)
+    found = [leave_one_out(column, n_samples, weight) for column, weight in columns]
+    return np.stack(found, axis=1)
