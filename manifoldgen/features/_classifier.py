@@ -55,7 +55,10 @@ class ClassifierFeatures(FeatureTransformer):
     and `transform` returns h(x), in which the classes are nearly linear to separate and
     an image that is of none of them is often far from all. What tells no classes apart
     is lost on the way: an image that differs from the data in that alone is not seen.
-    Needs labels; without them take `SelfSupervisedFeatures`.
+    Each class is a cloud of its own here, so a scorer of these features wants Gaussians
+    of the classes: ``MahalanobisScorer(class_conditional=True)``, with `relative=True`
+    or ``class_covariance="full", normalize="l2"`` where a new class is close. Needs
+    labels; without them take `SelfSupervisedFeatures`.
 
     Parameters
     ----------
