@@ -2,11 +2,11 @@
 
 MahalanobisGenerator makes MNIST images for features of a classifier of digits that was
 trained on other images (see `_constrained.py`), and distances are those to the nearest
-digit in them: a sample between two digits is far from both. Epsilon is the 95 % and the 80 %
-quantile of the distances of real images, and the target the share of them beyond it,
-5 % and 20 %. Where the model without a constraint is beyond epsilon less than twice as
-often as the target, epsilon is the next tighter quantile, in steps of 5 %, at which it
-is, and the target stays.
+digit in them: a sample between two digits is far from both. Epsilon is the 95 % and the
+80 % quantile of the distances of real images, and the target the share of them beyond
+it, 5 % and 20 %. Where the model without a constraint is beyond epsilon less than twice
+as often as the target, epsilon is the next tighter quantile, in steps of 5 %, at which
+it is, and the target stays.
 
 - "unconstrained": the same model, with ``multiplier=0.0``.
 - "constrained": ``MahalanobisConstraint(two_sided=True, class_conditional=True)``, its
