@@ -151,6 +151,28 @@ def test_every_covariance_gives_its_distances(covariance):
     np.testing.assert_allclose(held.distances(X), expected, rtol=1e-6)
 
 
+def test_ledoit_and_wolfs_covariance_within_classes():
+    from manifoldgen.covariance import class_moments, factor
+
+    held = MahalanobisConstraint(
+        covariance="ledoit_wolf",
+        class_conditional=True,
+        calibration_fraction=0.01,
+        random_state=0,
+    ).fit(X, Y)
+    kept = np.sort(np.random.RandomState(0).permutation(len(X))[2:])
+    found = class_moments(X[kept], Y[kept], fourth=True)
+    white = factor(found.tied, "ledoit_wolf").whitening()
+    gaps = (X[:, np.newaxis] - found.means) @ white
+    expected = np.sqrt((gaps**2).sum(axis=2).min(axis=1))
+    np.testing.assert_allclose(held.distances(X), expected, rtol=1e-6)
+
+
+def test_a_distance_that_most_rows_are_beyond_holds_nothing_and_says_so():
+    with pytest.warns(ConstraintWarning, match="Set tolerance, or raise epsilon"):
+        MahalanobisConstraint(epsilon=0.1, unit="distance").fit(X)
+
+
 def test_the_torch_side_measures_what_distances_do():
     held = MahalanobisConstraint(
         make_pipeline(StandardScaler(), PCA(3)), class_conditional=True, random_state=0
@@ -343,11 +365,22 @@ def test_written_out_passes_and_autograd_hold_alike(monkeypatch):
 def test_an_unreachable_epsilon_warns_of_the_least_and_keeps_it():
     held = MahalanobisConstraint(epsilon=1e-3, unit="distance", tolerance=0.05)
     gan = LatentGAN(constraint=held, **TINY)
-    with pytest.warns(ConstraintWarning, match="at best 1 of the rows.*0.05 of them"):
+    with pytest.warns(ConstraintWarning, match="at best 0.95 of the rows.*are within"):
         gan.fit(X)
     infeasibility = gan.history_["validation_infeasibility"]
     assert infeasibility[gan.best_epoch_ - 1] == infeasibility.min()
-    assert infeasibility.min() == pytest.approx(0.95)
+    # where all rows are beyond, the nearest epoch is still told from the others
+    assert len(np.unique(infeasibility)) == len(infeasibility)
+    reach = gan.history_["validation_reach"]
+    np.testing.assert_allclose(infeasibility, reach / 1e-3 - 1, rtol=1e-4)
+
+
+def test_an_unreachable_mean_is_named_as_such():
+    held = MahalanobisConstraint(
+        epsilon=1e-3, unit="distance", tolerance=0.05, form="mean"
+    )
+    with pytest.warns(ConstraintWarning, match="at best the root mean square distance"):
+        LatentGAN(constraint=held, **TINY).fit(X)
 
 
 @QUIET
@@ -531,7 +564,3 @@ def test_labels_that_do_not_fit():
         MahalanobisConstraint().fit(X).distances(X, Y)
     with pytest.raises(ValueError, match="missing"):
         MahalanobisConstraint(class_conditional=True).fit(X, [None] * 150)
-    with pytest.raises(ValueError, match="ledoit_wolf"):
-        MahalanobisConstraint(class_conditional=True, covariance="ledoit_wolf").fit(
-            X, Y
-        )

@@ -127,15 +127,18 @@ class ConstrainedMixin:
         tolerance, form = self.constraint_.tolerance_, self.constraint.form
         error = np.sqrt(tolerance * (1.0 - tolerance) / max(n_made, 1))
         best = int(np.nanargmin(history["validation_infeasibility"]))
-        if history["validation_infeasibility"][best] <= max(0.005, 2.0 * error):
+        missed = history["validation_violation"][best] - tolerance
+        nearest = f"{1.0 - tolerance:.3g} of the rows that were made are within"
+        if form == "mean":
+            missed = history["validation_infeasibility"][best]
+            nearest = "the root mean square distance of the rows that were made is"
+        if missed <= max(0.005, 2.0 * error):
             return
-        allowed = "on average" if form == "mean" else f"{tolerance:.3g} of them"
         warnings.warn(
             f"epsilon={self.constraint_.epsilon_:.4g} was not reached: at best "
-            f"{history['validation_violation'][best]:.3g} of the rows that were made "
-            f"are farther, where {allowed} may be. The weights that came nearest are "
-            "kept. Raise epsilon, tolerance or max_epochs, or the step of the "
-            "constraint, which moves its multiplier faster.",
+            f"{nearest} {history['validation_reach'][best]:.4g}. The weights that came "
+            "nearest are kept. Raise epsilon, tolerance or max_epochs, or the step of "
+            "the constraint, which moves its multiplier faster.",
             ConstraintWarning,
             stacklevel=4,
         )

@@ -1,5 +1,6 @@
 """A Mahalanobis distance that what is made is held to, by its parameters."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self, cast
 
@@ -17,6 +18,7 @@ from .._random import random_state_of
 from .._validation import check_bool, check_choice, check_real
 from ..base import unchanged_on_error
 from ..covariance import class_moments, factor, moments, squared_distances
+from ..exceptions import ConstraintWarning
 from ..nn.constraints import FORMS, DistanceConstraint, MahalanobisDistance
 from ._features import as_float64, feature_module, features_of, fitted_features
 
@@ -65,7 +67,7 @@ class MahalanobisConstraint(BaseEstimator):
         rows, of which no more than 0 is then asked, whatever the share beyond epsilon.
     tolerance : float, default=None
         Share of made rows that may be beyond epsilon, in (0, 1). None is that of
-        held-out training rows.
+        held-out training rows, with a warning where it is more than half of them.
     two_sided : bool, default=False
         Whether distances inside epsilon are to be distributed as those of training rows
         are, too: against samples that all crowd about the mean.
@@ -297,12 +299,8 @@ class MahalanobisConstraint(BaseEstimator):
         if codes is None:
             total = moments(features, fourth=fourth)
             location = total.mean[np.newaxis]
-        elif fourth:
-            raise ValueError(
-                "covariance='ledoit_wolf' is not for class_conditional=True. Use 'oas'."
-            )
         else:
-            classes = class_moments(features, codes)
+            classes = class_moments(features, codes, fourth=fourth)
             total, location = classes.tied, classes.means
         if not total.scatter.diagonal().any():
             raise ValueError(
@@ -335,8 +333,16 @@ class MahalanobisConstraint(BaseEstimator):
         if self.unit == "pvalue":
             return float(self.epsilon)
         n_beyond = (distances > self.epsilon_).sum()
-        share = (n_beyond + 1) / (len(distances) + 2)  # never 0 or 1
-        return float(share)
+        share = float(n_beyond + 1) / (len(distances) + 2)  # never 0 or 1
+        if share > 0.5:
+            warnings.warn(
+                f"epsilon={self.epsilon!r} is a distance that {share:.1%} of the "
+                "held-out rows are beyond, and with tolerance=None as many of the made "
+                "rows may be: little is held. Set tolerance, or raise epsilon.",
+                ConstraintWarning,
+                stacklevel=4,
+            )
+        return share
 
     def _distances(
         self, rows: NDArray[Any], codes: NDArray[np.int64] | None = None

@@ -116,8 +116,9 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
         standard error `validation_loss_error`, and `seconds` since the start. Epochs
         of reflow follow, without validation. With a constraint also `violation`, the
         share of rows made in training that are beyond epsilon, `multiplier` and
-        `constraint`, what it weighs; `validation_violation` and
-        `validation_infeasibility`, the share of samples and how much is too much of it.
+        `constraint`, what it weighs; `validation_violation`, the share of samples,
+        `validation_reach`, the distance that all but the tolerated share are within,
+        and `validation_infeasibility`, by what share of epsilon that is too far.
     n_epochs_, best_epoch_ : int
         Epochs run, those of reflow included, and the one whose network was kept, from
         1.

@@ -124,8 +124,9 @@ class LatentGAN(EnergyScoreMixin, BaseGenerator):
         standardised columns) with its standard error `validation_loss_error` of each
         epoch, and `seconds` since the start. With a constraint also `violation`, the
         share of generated rows beyond epsilon, `multiplier` and `constraint`, what it
-        weighs; `validation_violation` and `validation_infeasibility`, the share of
-        samples and how much is too much of it.
+        weighs; `validation_violation`, the share of samples, `validation_reach`, the
+        distance that all but the tolerated share are within, and
+        `validation_infeasibility`, by what share of epsilon that is too far.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose generator was kept, from 1.
     classes_ : ndarray of shape (n_classes,)

@@ -322,7 +322,9 @@ class DistanceConstraint:
     0.6667
     """
 
-    figures = frozenset({"violation", "multiplier", "constraint", "infeasibility"})
+    figures = frozenset(
+        {"violation", "multiplier", "constraint", "reach", "infeasibility"}
+    )
 
     def __init__(
         self,
@@ -408,21 +410,23 @@ class DistanceConstraint:
     def broken(self, rows: Tensor, codes: Tensor | None = None) -> dict[str, Tensor]:
         """Return figures of rows that are not descended by.
 
-        They are "violation", the share beyond epsilon; "constraint", as in `loss`; and
-        "infeasibility", how much of what is constrained is too much; a penalty of one
-        weight asks for nothing that could be.
+        They are "violation", the share beyond epsilon; "constraint", as in `loss`;
+        "reach", the distance that all but the tolerated share are within, or the root
+        of the mean square where that is constrained; and "infeasibility", by what share
+        of epsilon the reach is beyond it, which tells apart what is far outside. A
+        penalty of one weight asks for nothing that could be infeasible.
         """
         return self.broken_by(self.squared(rows, codes))
 
     def broken_by(self, squared: Tensor) -> dict[str, Tensor]:
         """Return the same for squared distances."""
         rate = violation_rate(squared, self.epsilon)
-        excess = self._excess(squared)
-        too_much = excess if self.form == "mean" else rate - self.tolerance
-        found = {"violation": rate, "constraint": excess}
+        found = {"violation": rate, "constraint": self._excess(squared)}
         if self.fixed:
             return found
-        return {**found, "infeasibility": F.relu(too_much)}
+        reach = self._reach(squared)
+        too_far = F.relu(reach / self.epsilon - 1.0)
+        return {**found, "reach": reach, "infeasibility": too_far}
 
     @torch.no_grad()
     def look_back(self, found: Mapping[str, Tensor]) -> None:
@@ -436,6 +440,13 @@ class DistanceConstraint:
             measured = found["constraint"]
         # the average has the gap of before in it
         self._gap.add_(measured - self._share.average, alpha=_GAP_SHARE)
+
+    def _reach(self, squared: Tensor) -> Tensor:
+        """Return the least epsilon that would be kept."""
+        if self.form == "mean":
+            return squared.mean().sqrt()
+        n_beyond = int(self.tolerance * len(squared) * (1.0 + 1e-6))
+        return squared.kthvalue(len(squared) - n_beyond).values.sqrt()
 
     def _excess(self, squared: Tensor) -> Tensor:
         over = (squared / self.epsilon**2 - 1.0).clamp_min(1.0)

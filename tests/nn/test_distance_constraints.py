@@ -232,6 +232,24 @@ def test_the_slope_is_that_of_the_loss():
     }
 
 
+@pytest.mark.parametrize(
+    ("form", "tolerance", "reach"),
+    [
+        ("quantile", 0.25, 4.0),
+        ("quantile", 0.24, 8.0),
+        ("hinge", 0.5, 2.0),
+        ("mean", 0.5, (85 / 4) ** 0.5),
+    ],
+)
+def test_the_reach_is_the_least_epsilon_that_would_be_kept(form, tolerance, reach):
+    rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [8.0, 0.0]])
+    found = held_at(form=form, tolerance=tolerance).broken(rows)
+    epsilon = held_at().epsilon
+    assert float(found["reach"]) == pytest.approx(reach)
+    expected = max(0.0, reach / epsilon - 1.0)
+    assert float(found["infeasibility"]) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("multiplier", [3.0, 1000.0])
 def test_a_fixed_multiplier_is_a_plain_penalty(multiplier):
     held = held_at(form="mean", fixed=True, multiplier=multiplier)
