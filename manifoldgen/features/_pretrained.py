@@ -67,8 +67,9 @@ class PretrainedFeatures(FeatureTransformer):
         changes the features at most by rounding.
     device : str, default="auto"
         "auto" is CUDA, then MPS, then the CPU.
-    random_state : int, RandomState or None, default=None
-        Seed of random weights.
+    random_state : int, RandomState or None, default=0
+        Seed of random weights, the same ones at each fit by default. None draws others
+        each time.
 
     Attributes
     ----------
@@ -137,7 +138,7 @@ class PretrainedFeatures(FeatureTransformer):
         image_shape: tuple[int, int, int] | None = None,
         batch_size: int | None = None,
         device: str = "auto",
-        random_state: Any = None,
+        random_state: Any = 0,
     ) -> None:
         self.backbone = backbone
         self.weights = weights

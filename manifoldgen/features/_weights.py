@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pickle
+import pickletools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 
 _SHOWN = 3
 _BLOCK = 2**20
+_CALLS = {"GLOBAL", "INST", "STACK_GLOBAL"}  # opcodes that name what is called
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints of others keep the weights."""
+_PARALLEL = "module."  # what DataParallel writes before each name
 
 
 def load_weights(
@@ -47,6 +51,8 @@ def load_weights(
     file = _existing(path)
     digest = _sha256(file)
     state = _tensors_of(_read(file), file)
+    if all(k.startswith(_PARALLEL) for k in state):
+        state = {k.removeprefix(_PARALLEL): v for k, v in state.items()}
     state = {k: v for k, v in state.items() if not k.startswith(tuple(unused))}
     _check_same(state, network.state_dict(), file, what)
     network.load_state_dict({**network.state_dict(), **state})
@@ -95,23 +101,34 @@ def _read(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):  # the name of a class or function to be called
+        # the name of a class or function to be called
+        called = re.search(r"GLOBAL (\S+)", str(error))
+        if called or _holds_calls(file):
+            name = f" ({called[1]})" if called else ""
             raise ValueError(
-                f"weights={str(file)!r} holds objects other than tensors, which only "
-                "code in the file could build, so it is not read: that code could do "
-                "anything here. Where you trust it, load it yourself once, call "
-                "torch.save(model.state_dict(), path), and pass that path. "
-                f"({_first_line(error)})"
+                f"weights={str(file)!r} holds objects other than tensors{name}, which "
+                "only code in the file could build, so it is not read: that code could "
+                "do anything here. Where you trust it, load it yourself once, call "
+                "torch.save(model.state_dict(), path), and pass that path."
             ) from error
-        raise ValueError(f"{damaged} ({_first_line(error)})") from error
+        raise ValueError(damaged) from error  # torch would advise to run its code
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{damaged} ({_first_line(error)})") from error
 
 
+def _holds_calls(file: Path) -> bool:
+    """Return whether a file is a pickle that calls something; nothing of it runs."""
+    with file.open("rb") as stream:
+        try:
+            found = {operation.name for operation, _, _ in pickletools.genops(stream)}
+        except (ValueError, UnicodeDecodeError):
+            return False
+    return bool(found & _CALLS)
+
+
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    found = [line for line in lines if "GLOBAL" in line] or lines
-    return (found or [type(error).__name__])[0][:200]
+    return (lines or [type(error).__name__])[0][:200]
 
 
 def _tensors_of(found: Any, file: Path) -> dict[str, Tensor]:
@@ -164,7 +181,8 @@ def _check_same(
     if differences:
         raise ValueError(
             f"weights={str(file)!r} must be those of {what}, and are of another "
-            f"network. {'; '.join(differences)}."
+            "network: name that one as backbone, or pass a file of this one. "
+            f"{'; '.join(differences)}."
         )
     broken = [k for k in both if not torch.isfinite(state[k].float()).all()]
     if broken:

@@ -171,6 +171,10 @@ def plain_pickle(path, weights):
     path.write_bytes(pickle.dumps({"head.weight": Runs()}, protocol=2))
 
 
+def plain_pickle_of_today(path, weights):
+    path.write_bytes(pickle.dumps({"head.weight": Runs()}))
+
+
 def whole_module(path, weights):
     torch.save(nn.Linear(2, 2), path)
 
@@ -205,6 +209,7 @@ def wider(path, weights):
         (text, "damaged, cut short"),
         (code, r"other than tensors.*only code.*torch\.save\(model\.state_dict"),
         (plain_pickle, "other than tensors.*only code"),
+        (plain_pickle_of_today, "other than tensors.*only code"),
         (whole_module, "other than tensors.*only code"),
         (no_tensors, r"dict of names and tensors.*keys 'accuracy', 'epoch'"),
         (
@@ -225,6 +230,23 @@ def test_files_that_are_no_good(write, match, tmp_path, small):
     with pytest.raises(ValueError, match=match):
         features.fit(IMAGES)
     assert not [name for name in vars(features) if name.endswith("_")]
+
+
+def test_files_of_data_parallel_name_the_same_network(tmp_path, small):
+    state = torch.load(small, weights_only=True)
+    path = tmp_path / "parallel.pth"
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    one, other = (PretrainedFeatures(Small, weights=it) for it in (small, path))
+    np.testing.assert_array_equal(
+        one.fit_transform(IMAGES), other.fit_transform(IMAGES)
+    )
+
+
+def test_random_weights_are_the_same_at_each_fit_unless_asked_for_others():
+    first, again = (PretrainedFeatures().fit_transform(IMAGES) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    other = PretrainedFeatures(random_state=1).fit_transform(IMAGES)
+    assert not np.array_equal(first, other)
 
 
 def test_a_file_that_is_not_there():
