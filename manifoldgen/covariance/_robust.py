@@ -1,7 +1,7 @@
 """A covariance that outliers among the rows do not spoil."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,7 +239,10 @@ def _searched(rows: NDArray[np.float64], seed: int) -> Start:
     """Return what scikit-learn's search from random halves finds."""
     from sklearn.covariance import MinCovDet
 
-    found = MinCovDet(random_state=seed).fit(rows)
+    try:
+        found = MinCovDet(random_state=seed).fit(rows)
+    except ValueError as error:  # of rows of which half are alike
+        _refuse_flat_half(rows.shape[1], error)
     return found.raw_location_, found.raw_covariance_
 
 
@@ -310,10 +313,10 @@ def _clean_beyond(squares: NDArray[np.float64]) -> NDArray[np.bool_]:
     return clean
 
 
-def _refuse_flat_half(n_components: int) -> None:
+def _refuse_flat_half(n_components: int, cause: Exception | None = None) -> NoReturn:
     raise ValueError(
         "X must vary along every direction in more than half of its rows for "
         f"covariance='robust', got half of them flat along one of the leading "
         f"{n_components}: the least determinant is 0. Pass a smaller n_components, or "
         "use covariance='ppca'."
-    )
+    ) from cause

@@ -114,8 +114,13 @@ def test_one_seed_is_one_result_and_no_global_generator_is_touched():
             2,
             "half of them flat .* use covariance='ppca'",
         ),
+        (
+            np.r_[np.zeros((80, 5)), with_outliers(20, 5, 0)[0]],
+            None,
+            "half of them flat .* use covariance='ppca'",
+        ),
     ],
-    ids=["rows", "constant", "few", "columns", "pixels", "share", "flat"],
+    ids=["rows", "constant", "few", "columns", "pixels", "share", "flat", "alike"],
 )
 @pytest.mark.filterwarnings("ignore:The covariance matrix associated")
 def test_rows_that_bar_it(X, n_components, match):
