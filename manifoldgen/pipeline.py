@@ -147,8 +147,8 @@ def call_last(
 
     Parameters
     ----------
-    pipeline : Pipeline or estimator
-        Fitted; one estimator is a pipeline of one step.
+    pipeline : Pipeline, estimator or search
+        Fitted; one estimator is a pipeline of one step, and a search its best one.
     method : str
         Name of the method of the last step.
     X : array-like
@@ -180,6 +180,7 @@ def call_last(
     >>> call_last(pipe, "mahalanobis", X[:2]).round(2)
     array([2.15, 2.87])
     """
+    pipeline = getattr(pipeline, "best_estimator_", pipeline)
     steps = steps_of(pipeline)
     if not steps:
         raise AttributeError(f"The pipeline has no step, so no method {method!r}.")

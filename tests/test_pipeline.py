@@ -615,6 +615,16 @@ def test_call_last_hands_on_arguments():
     assert call_last(pipe, "fit_transform", X_IRIS, y=Y_IRIS).shape == (150, 2)
 
 
+def test_call_last_asks_the_best_of_a_search():
+    pipe = make_pipeline(StandardScaler(), EmpiricalCovariance())
+    search = GridSearchCV(pipe, {"empiricalcovariance__assume_centered": [False]})
+    search.fit(X_IRIS)
+    assert_array_equal(
+        call_last(search, "mahalanobis", X_IRIS),
+        call_last(pipe.fit(X_IRIS), "mahalanobis", X_IRIS),
+    )
+
+
 def test_call_last_explains_what_is_missing():
     pipe = make_pipeline(StandardScaler(), PCA(2))
     with pytest.raises(AttributeError, match=r"'pca' \(PCA\), has no method 'pvalue'"):
