@@ -143,6 +143,11 @@ def select_features(
     (2, 10)
     """
     known = _named(candidates)
+    if y is None:
+        raise ValueError(
+            "y must hold the class of each row, each of which plays the outliers in "
+            "turn, got None."
+        )
     labels = column_or_1d(y)
     check_consistent_length(X, labels)
     rng = random_state_of(random_state)

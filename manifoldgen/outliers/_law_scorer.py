@@ -149,7 +149,9 @@ class LawScorer(DistanceScorer):
         """Return the mean log-density of the rows under the law that was learned.
 
         A Gaussian, or the mixture of those of the classes; groups of columns are taken
-        to be independent.
+        to be independent. It compares covariances of the same columns; a density in
+        other columns has other units, and the fewer these vary the higher it is, so it
+        chooses no features: `select_features` does.
 
         Parameters
         ----------
