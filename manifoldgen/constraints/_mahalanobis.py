@@ -44,6 +44,9 @@ class MahalanobisConstraint(BaseEstimator):
     where the constraint is kept anyway; there is no weight to sweep. Epsilon is set by
     rows that mean and covariance do not know.
 
+    Rows are what the estimator gets: behind a manifold in a Pipeline a generator makes
+    latents, whose features and distances these then are, not those of decoded images.
+
     Fitted by itself it measures how often rows of any origin are beyond epsilon.
 
     Parameters
