@@ -1,4 +1,4 @@
-"""Distances of several groups of columns as one, by Fisher's combination."""
+"""Distances of several groups of columns as one, by how rare each of them is."""
 
 from dataclasses import dataclass
 
@@ -98,3 +98,32 @@ def fisher(distances: NDArray[np.float64], tails: list[Tail]) -> NDArray[np.floa
     for column, tail in zip(distances.T, tails, strict=True):
         total += 2 * tail.surprise(column)
     return total
+
+
+def tippett(distances: NDArray[np.float64], tails: list[Tail]) -> NDArray[np.float64]:
+    """Return minus the logarithm of the smallest p-value of each row, Tippett's.
+
+    High where one distance is rare, whatever the others are, where `fisher` asks how
+    rare they are together.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_groups)
+    tails : list of Tail
+        One for each group.
+
+    References
+    ----------
+    .. [1] L. H. C. Tippett, "The methods of statistics", Williams and Norgate, 1931.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tails = [tail_of(np.arange(1.0, 100.0))] * 2
+    >>> tippett(np.array([[50.0, 50.0], [1.0, 99.0]]), tails).round(4)
+    array([0.6931, 4.6052])
+    """
+    columns = zip(distances.T, tails, strict=True)
+    surprises = [tail.surprise(column) for column, tail in columns]
+    rarest: NDArray[np.float64] = np.max(surprises, axis=0)
+    return rarest

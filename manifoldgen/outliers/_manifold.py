@@ -11,7 +11,7 @@ from .._validation import check_choice, check_real
 from ..base import seeded_clone, unchanged_on_error
 from ..covariance import leave_one_out
 from ._base import MAX_KEPT, DistanceScorer
-from ._groups import fisher, tail_of
+from ._groups import tail_of, tippett
 from ._law import Law
 from ._mahalanobis import COVARIANCES, Covariance, MahalanobisScorer
 
@@ -22,19 +22,18 @@ _LEFT_OUT = ("oas", "ledoit_wolf", "empirical")
 class ManifoldScorer(DistanceScorer):
     r"""Score rows by how far they are along a manifold and off it.
 
-    A manifold maps a row x to latents z and back to :math:`\hat x`. The score is minus
-    Fisher's statistic
+    A manifold maps a row x to latents z and back to :math:`\hat x`. The score is
 
-    .. math:: -2 \log p(D^2(z)) - 2 \log p(D^2(x - \hat x))
+    .. math:: \min(\log p(D^2(z)), \, \log p(D^2(x - \hat x)))
 
     of two squared Mahalanobis distances: of the latents, which tell a row that is odd
     but of the kind of the data, and of the residual, which tells one that is not.
     Latents alone miss what lies off the manifold: noise that an encoder takes out
     leaves them as they were. p is how often a normal row is at least as far, by the
-    distances of training rows and beyond them an exponential tail, so that a far row
-    is far by either. Distances as they are would not add up: that of the 784 columns
-    of a residual varies more, between normal rows, than that of 32 latents does
-    between normal rows and others.
+    distances of training rows and beyond them an exponential tail, and the smaller one
+    counts [1]_: a row does not belong that is too far in either way. Distances as they
+    are would not add up: that of the 784 columns of a residual varies more, between
+    normal rows, than that of 32 latents does between normal rows and others.
 
     A network reconstructs the rows that it was trained on better than others of their
     kind. So where there are 400 rows or more, the manifold is fitted to one half, and
@@ -89,6 +88,12 @@ class ManifoldScorer(DistanceScorer):
     ValueError
         If a parameter is out of range, X has fewer than 2 rows, or the manifold does
         not give back finite rows of the width of X.
+
+    References
+    ----------
+    .. [1] L. H. C. Tippett, "The methods of statistics", Williams and Norgate, 1931. We
+           take ranks for p-values where we compare, and calibrate those of `pvalue` on
+           rows of their own.
 
     Examples
     --------
@@ -181,11 +186,11 @@ class ManifoldScorer(DistanceScorer):
                 laws = [scorer._held_out_laws for scorer in scorers]
                 others = _left_out(laws, others, n_others)
             self._held_out_tails = [tail_of(column) for column in others.T]
-            self._calibration_distances = fisher(
+            self._calibration_distances = tippett(
                 np.stack(calibration, axis=1), self._held_out_tails
             )
         if self.false_alarm_rate is None:
-            self.offset_ = self._share_offset(fisher(kept, self._tails))
+            self.offset_ = self._share_offset(tippett(kept, self._tails))
         else:
             self.offset_ = self._rate_offset()
 
@@ -261,13 +266,13 @@ class ManifoldScorer(DistanceScorer):
             return self._held_out_distances(rows)
         scorers = self.latent_scorer_, self.residual_scorer_
         found = _each(MahalanobisScorer._distances, scorers, self._parts(rows))
-        return fisher(found, self._tails)
+        return tippett(found, self._tails)
 
     def _held_out_distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         scorers = self.latent_scorer_, self.residual_scorer_
         parts = self._parts(rows)
         found = _each(MahalanobisScorer._held_out_distances, scorers, parts)
-        return fisher(found, self._held_out_tails)
+        return tippett(found, self._held_out_tails)
 
     def _calibration(self) -> NDArray[np.float64]:
         return self._calibration_distances
