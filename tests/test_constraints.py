@@ -19,6 +19,7 @@ from torch import nn
 
 from manifoldgen import (
     AutoencoderManifold,
+    ClassifierFeatures,
     LatentFlowMatching,
     LatentGAN,
     MahalanobisConstraint,
@@ -554,6 +555,36 @@ def test_constant_features_are_held_or_refused():
     assert held.violation_rate(constant) < 0.2 < 1.0 == held.violation_rate(moved)
     with pytest.raises(ValueError, match="got 3 that are all constant"):
         MahalanobisConstraint().fit(np.ones((50, 3)))
+
+
+@QUIET
+def test_steps_of_a_pipeline_get_what_they_need():
+    images = DIGITS[:80].reshape(-1, 8, 8)
+    reduced = make_pipeline(PCA(6), AutoencoderManifold(2, max_epochs=1))
+    MahalanobisConstraint(reduced, random_state=0).fit(images)
+    taught = make_pipeline(ClassifierFeatures(4, max_epochs=1), StandardScaler())
+    held = MahalanobisConstraint(taught, random_state=0)
+    held.fit(images, load_digits().target[:80])
+    assert held.features_[0].image_shape_ == (1, 8, 8)
+
+
+@QUIET
+def test_a_law_goes_on_with_its_own_multiplier():
+    manifold = AutoencoderManifold(2, max_epochs=2, random_state=0)
+    manifold.set_params(constraint=MahalanobisConstraint(two_sided=True, step=0.5))
+    manifold.partial_fit(X)
+    first = manifold.constraint_._law_multiplier
+    held = manifold.constraint_.hold("cpu")
+    assert first > 0
+    assert held.law_multiplier == pytest.approx(first)
+    assert float(held.multiplier) == manifold.constraint_.multiplier_
+
+
+def test_classes_of_a_row_each_are_too_few():
+    with pytest.raises(ValueError, match="rows beside one of each class"):
+        MahalanobisConstraint(class_conditional=True).fit(X[:6], range(6))
+    with pytest.raises(ValueError, match="or set class_conditional=False"):
+        MahalanobisConstraint(class_conditional=True).fit(X[:6], [np.nan] * 6)
 
 
 def test_labels_that_do_not_fit():

@@ -127,11 +127,24 @@ def fitted_features(
             "features must be None, a transformer, or a FrozenEstimator of a fitted "
             f"one, got {features!r}."
         )
-    open_ones: dict[str, Any] = {}
-    if shape is not None:
-        open_ones["image_shape"] = shape if len(shape) == 3 else (1, *shape)
-    part = seeded_clone(features, rng, **open_ones)
-    needs_labels = get_tags(part).target_tags.required
-    part = part.fit(rows, labels) if needs_labels else part.fit(rows)
+    part = seeded_clone(features, rng)
+    first = part
+    while isinstance(first, Pipeline):
+        first = first.steps[0][1]
+    if shape is not None and getattr(first, "image_shape", shape) is None:
+        first.set_params(image_shape=shape if len(shape) == 3 else (1, *shape))
+    part = part.fit(rows, labels) if needs_labels(part) else part.fit(rows)
     feature_module(part)
     return part
+
+
+def needs_labels(features: Any) -> bool:
+    """Return whether features, or a step of a Pipeline of them, are fitted on labels.
+
+    A Pipeline itself says what its last step needs.
+    """
+    if isinstance(features, Pipeline):
+        return any(needs_labels(step) for _, step in features.steps)
+    if not hasattr(features, "fit") or isinstance(features, FrozenEstimator):
+        return False  # None, "passthrough", or fitted
+    return bool(get_tags(features).target_tags.required)

@@ -102,6 +102,7 @@ class ConstrainedMixin:
         before = None if fitted is None else fitted.get("constraint_")
         if before is not None and self.constraint.multiplier is None:
             self.constraint_.multiplier_ = before.multiplier_
+            self.constraint_._law_multiplier = before._law_multiplier
 
     def _held(self, to_data: Callable[[Tensor], Tensor]) -> DistanceConstraint | None:
         """Return what holds the rows that networks make, None for nothing."""
@@ -114,6 +115,7 @@ class ConstrainedMixin:
             # another object, so that an error leaves the one of before as it was
             self.constraint_ = copy.copy(self.constraint_)
             self.constraint_.multiplier_ = float(held.multiplier)
+            self.constraint_._law_multiplier = held.law_multiplier
 
     def _warn_infeasible(self, history: History, n_made: int) -> None:
         """Warn where no epoch kept the constraint, beyond what chance explains.

@@ -271,6 +271,13 @@ class MahalanobisConstraint(BaseEstimator):
         n_held = max(1, round(self.calibration_fraction * len(rows)))
         n_held = min(n_held, len(rows) - 2)
         kept, held = every_class_kept(np.sort(order[n_held:]), order[:n_held], codes)
+        if codes is not None and (not len(held) or len(kept) <= codes.max() + 1):
+            raise ValueError(
+                "class_conditional=True needs rows beside one of each class, to hold "
+                f"out and to take a covariance of, got {len(rows)} rows of "
+                f"{codes.max() + 1} classes. Fit on more rows, or set "
+                "class_conditional=False."
+            )
         labels = None if y is None else np.asarray(y)[kept]
         self.features_ = fitted_features(self.features, rows[kept], labels, rng, shape)
         self._set_law(rows[kept], None if codes is None else codes[kept])
@@ -280,19 +287,14 @@ class MahalanobisConstraint(BaseEstimator):
         self.epsilon_ = self._epsilon(distances)
         self.tolerance_ = self._tolerance(distances)
         self.multiplier_ = float(self.multiplier or 0.0)
+        self._law_multiplier = 0.0
 
     def _learn_labels(self, y: Any, n: int) -> NDArray[np.int64] | None:
         self.__dict__.pop("classes_", None)
         if not self.class_conditional:
             return None
-        if y is None:
-            raise ValueError(
-                "class_conditional=True needs labels: call fit(X, y), or set "
-                "class_conditional=False."
-            )
-        self.classes_, codes = np.unique(
-            check_labels_of_rows(y, n), return_inverse=True
-        )
+        labels = check_labels_of_rows(y, n, "class_conditional")
+        self.classes_, codes = np.unique(labels, return_inverse=True)
         return codes
 
     def _set_law(self, rows: NDArray[Any], codes: NDArray[np.int64] | None) -> None:
@@ -400,6 +402,7 @@ class MahalanobisConstraint(BaseEstimator):
             law=law,
             fixed=self.multiplier is not None,
             multiplier=self.multiplier_,
+            law_multiplier=self._law_multiplier,
             penalty=self.penalty,
             step=self.step,
         )

@@ -297,6 +297,8 @@ class DistanceConstraint:
         for nothing inside epsilon.
     fixed : bool, default=False
         Whether the multiplier stays, and rho is 0: a penalty of one weight.
+    law_multiplier : float, default=0.0
+        Of the law at first, >= 0; where it is fixed it is that of the share.
     **options : float
         Of `AugmentedLagrangian`.
 
@@ -336,6 +338,7 @@ class DistanceConstraint:
         form: str = "quantile",
         law: Tensor | None = None,
         fixed: bool = False,
+        law_multiplier: float = 0.0,
         **options: float,
     ) -> None:
         self.features, self.distance = features, distance
@@ -349,6 +352,8 @@ class DistanceConstraint:
         self.multipliers = nn.ModuleDict({"share": share})
         self._share.register_buffer("gap", torch.zeros(()))
         if law is not None:
+            if not fixed:
+                options = {**options, "multiplier": law_multiplier}
             unit = _LAW_SCALE * _LAW_SLACK
             self.multipliers["law"] = AugmentedLagrangian(**options, unit=unit)
 
@@ -356,6 +361,13 @@ class DistanceConstraint:
     def multiplier(self) -> Tensor:
         """lambda, a scalar."""
         return self._share.multiplier
+
+    @property
+    def law_multiplier(self) -> float:
+        """That of the law, 0 where none is asked for."""
+        if self.law is None:
+            return 0.0
+        return float(cast(AugmentedLagrangian, self.multipliers["law"]).multiplier)
 
     @property
     def _share(self) -> AugmentedLagrangian:
@@ -386,8 +398,8 @@ class DistanceConstraint:
         excess = self._excess(squared)
         rate = violation_rate(squared.detach(), self.epsilon)
         measured = rate - _AIM * self.tolerance
-        if self.form == "mean":
-            measured = excess.detach()
+        if self.form == "mean":  # itself, not what is descended, which is softened
+            measured = mean_excess(squared.detach(), self.epsilon)
         self._share.update(measured + self._gap)
         loss = self._share.weight() * excess
         if self.law is not None and len(squared) > 1:
@@ -410,18 +422,21 @@ class DistanceConstraint:
     def broken(self, rows: Tensor, codes: Tensor | None = None) -> dict[str, Tensor]:
         """Return figures of rows that are not descended by.
 
-        They are "violation", the share beyond epsilon; "constraint", as in `loss`;
-        "reach", the distance that all but the tolerated share are within, or the root
-        of the mean square where that is constrained; and "infeasibility", by what share
-        of epsilon the reach is beyond it, which tells apart what is far outside. A
-        penalty of one weight asks for nothing that could be infeasible.
+        They are "violation", the share beyond epsilon; "constraint", what is descended
+        or, in the form "mean", the mean itself; "reach", the distance that all but the
+        tolerated share are within, or the root of the mean square where that is
+        constrained; and "infeasibility", by what share of epsilon the reach is beyond
+        it, which tells apart what is far outside. A penalty of one weight asks for
+        nothing that could be infeasible.
         """
         return self.broken_by(self.squared(rows, codes))
 
     def broken_by(self, squared: Tensor) -> dict[str, Tensor]:
         """Return the same for squared distances."""
         rate = violation_rate(squared, self.epsilon)
-        found = {"violation": rate, "constraint": self._excess(squared)}
+        mean = self.form == "mean"
+        excess = mean_excess(squared, self.epsilon) if mean else self._excess(squared)
+        found = {"violation": rate, "constraint": excess}
         if self.fixed:
             return found
         reach = self._reach(squared)

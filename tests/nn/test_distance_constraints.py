@@ -250,6 +250,19 @@ def test_the_reach_is_the_least_epsilon_that_would_be_kept(form, tolerance, reac
     assert float(found["infeasibility"]) == pytest.approx(expected)
 
 
+def test_the_mean_that_is_held_is_not_the_softened_one():
+    # nine of ten rows are near and one far out: 1.09 too much on average
+    rows = torch.tensor([0.1**0.5] * 90 + [20.0**0.5] * 10)[:, None].expand(-1, 2)
+    rows = rows * torch.tensor([1.0, 0.0])
+    held = held_at(epsilon=1.0, form="mean", step=0.1)
+    for _ in range(20):
+        held.loss(rows)
+    assert float(held.multiplier) > 0.5
+    found = held.broken(rows)
+    assert float(found["constraint"]) == pytest.approx(1.09, abs=1e-3)
+    assert float(found["infeasibility"]) == pytest.approx(2.09**0.5 - 1, abs=1e-3)
+
+
 @pytest.mark.parametrize("multiplier", [3.0, 1000.0])
 def test_a_fixed_multiplier_is_a_plain_penalty(multiplier):
     held = held_at(form="mean", fixed=True, multiplier=multiplier)
