@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import get_tags
 from torch import Tensor, nn
 
 from .._arrays import (
@@ -31,6 +30,7 @@ from ..constraints import (
     check_constraint,
     fit_constraint,
 )
+from ..constraints._features import needs_labels
 from ..exceptions import ConstraintWarning
 from ..manifold._parts import check_unit_range
 from ..nn import ACTIVATIONS, MLP, ConvDecoder, map_rows
@@ -97,24 +97,34 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
         """Return rows, in units of the data, made for features."""
         Z = rng.standard_normal((len(given), self._n_latent))
         inputs = np.hstack([Z, self._standard_features(given)]).astype(np.float32)
-        return map_rows(self._decode, inputs, self.device_).astype(np.float32)
+        to_data = self._to_data()
 
-    def _decode(self, inputs: Tensor) -> Tensor:
-        return self._to_data(self.decoder_(inputs))
+        def decode(part: Tensor) -> Tensor:
+            return to_data(self.decoder_(part))
 
-    def _to_data(self, output: Tensor) -> Tensor:
-        """Return what the decoder returns as rows in units of the data, with slopes."""
-        wide = torch.float32 if output.device.type == "mps" else torch.float64
+        return map_rows(decode, inputs, self.device_).astype(np.float32)
+
+    def _to_data(self) -> Callable[[Tensor], Tensor]:
+        """Return what makes rows in units of the data of what the decoder returns.
+
+        With slopes, and with what it needs on the device once.
+        """
+        wide = torch.float32 if torch.device(self.device_).type == "mps" else None
         shift, scale, mean = (
-            torch.tensor(it, dtype=wide, device=output.device)
+            torch.tensor(it, dtype=wide or torch.float64, device=self.device_)
             for it in (self.shift_, self.scale_, self.mean_)
         )
-        rows = output.sigmoid() if self.likelihood == "bernoulli" else output
-        rows = rows.to(wide) * scale + shift
-        if self._is_uint8:
-            rows = rows.clamp(0.0, 255.0)
-        constant = torch.from_numpy(self._is_constant).to(output.device)
-        return torch.where(constant, mean, rows)
+        constant = torch.from_numpy(self._is_constant).to(self.device_)
+        is_bernoulli, is_uint8 = self.likelihood == "bernoulli", self._is_uint8
+
+        def to_data(output: Tensor) -> Tensor:
+            rows = output.sigmoid() if is_bernoulli else output
+            rows = rows.to(shift.dtype) * scale + shift
+            if is_uint8:
+                rows = rows.clamp(0.0, 255.0)
+            return torch.where(constant, mean, rows)
+
+        return to_data
 
     # ---------------------------------------------------------- features and law
 
@@ -211,8 +221,7 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
             if self.constraint.class_conditional:
                 return True
             features = features or self.constraint.features
-        required = features is not None and get_tags(features).target_tags.required
-        return bool(self.conditional or required)
+        return bool(self.conditional) or needs_labels(features)
 
     def _parts_seen(
         self, rows: NDArray[Any], labels: NDArray[Any] | None
@@ -368,7 +377,7 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
         rng: np.random.RandomState,
     ) -> MahalanobisProgram:
         held = self.constraint_.hold(self.device_)
-        to_features = held.features
+        to_features, to_data = held.features, self._to_data()
         held.features = nn.Identity()  # the program has the features of what it makes
         n_draws = N_PROBES + min(max(n_rows, _LAW_DRAWS), _MOST_LAW_DRAWS)
         codes = self._codes_for(n_draws, None, rng)
@@ -387,7 +396,7 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
                 self.optimizer, parameters, self.learning_rate, self.weight_decay
             ),
             held,
-            features=lambda output: to_features(self._to_data(output)),
+            features=lambda output: to_features(to_data(output)),
             law=law,
             asked=asked_for,
             codes=None if at is None else torch.from_numpy(at).to(self.device_),

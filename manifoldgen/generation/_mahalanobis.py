@@ -1,6 +1,6 @@
 """Rows made for features, within a Mahalanobis distance, as an estimator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -329,6 +329,7 @@ class MahalanobisGenerator(SamplerMixin, DensityMixin, FeatureDecoder):
             rows = self._validate_rows(X, reset=True, n_min=2)
             self._check_parameters(rows)
             codes = self._learn_labels(y, len(rows))
+            self._check_same_classes(fitted)
             labels = np.asarray(y) if y is not None and self._needs_labels else None
             self.device_ = str(resolve_device(self.device))
             seen = self._parts_seen(rows, labels)
@@ -386,7 +387,9 @@ default=None
                 f"y must hold {width} features a row, as features_ returns them, got "
                 f"{asked.shape[1]}."
             )
-        n_samples = check_int("n_samples", n_samples or len(asked))
+        n_samples = check_int(
+            "n_samples", len(asked) if n_samples is None else n_samples
+        )
         if len(asked) not in (1, n_samples):
             raise ValueError(
                 f"y must hold features of one row or of n_samples={n_samples} rows, "
@@ -457,14 +460,18 @@ default=None
         return float(bounds.mean())
 
     def violation_rate(
-        self, n_samples: int = 1000, *, y: Any = None, random_state: Any = None
+        self,
+        n_samples: int | None = None,
+        *,
+        y: Any = None,
+        random_state: Any = None,
     ) -> float:
         """Return the share of fresh samples that are beyond epsilon.
 
         Parameters
         ----------
-        n_samples : int, default=1000
-            How many rows are drawn.
+        n_samples : int, default=None
+            How many rows are drawn; None is one for each label in `y`, else 1,000.
         y : label or array-like of shape (n_samples,), default=None
             As for `sample`.
         random_state : int, RandomState or None, default=None
@@ -476,7 +483,14 @@ default=None
             In [0, 1].
         """
         check_is_fitted(self)
+        if n_samples is None:
+            n_samples = len(y) if np.ndim(y) else 1000
         n_samples = check_int("n_samples", n_samples)
+        if np.ndim(y) and np.shape(y) != (n_samples,):
+            raise ValueError(
+                f"y must be one label or n_samples={n_samples} labels, got an array of "
+                f"shape {np.shape(y)}."
+            )
         labels = None if y is None else np.broadcast_to(np.asarray(y), (n_samples,))
         rng = random_state_of(random_state)
         codes = self._codes_for(n_samples, labels, rng)
@@ -497,6 +511,18 @@ default=None
     def multiplier_(self) -> float:
         """Weight of the constraint that training ended with."""
         return self.constraint_.multiplier_
+
+    def _check_same_classes(self, fitted: Mapping[str, Any] | None) -> None:
+        """Raise where a warm start goes on from a law of other classes."""
+        if fitted is None or not self.conditional:
+            return
+        before = fitted.get("classes_")
+        if before is None or not np.array_equal(before, self.classes_):
+            known = "none" if before is None else before.tolist()
+            raise ValueError(
+                f"y must hold the classes of the fit that is gone on from, {known}, "
+                f"got {self.classes_.tolist()}. Fit with warm_start=False."
+            )
 
     # ---------------------------------------------------------------- drawing
     def _sample(

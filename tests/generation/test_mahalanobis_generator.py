@@ -112,7 +112,8 @@ def test_features_make_rows_likelier():
     own = model._standard_features(model._given(X[:100]))
     for part, given in ((X[:100], own), (X[:100], own[::-1].copy())):
         z = np.zeros((len(part), 8), np.float32)
-        made = model._decode(torch.from_numpy(np.hstack([z, given])))
+        made = model.decoder_(torch.from_numpy(np.hstack([z, given])))
+        made = model._to_data()(made)
         error = np.square(made.numpy() - part).mean()
         if given is own:
             least = error
@@ -399,6 +400,20 @@ def test_a_warm_start_goes_on_with_features_law_and_multiplier():
     with pytest.raises(ValueError, match="networks of the same shapes"):
         made.fit(X[:, :10])
     assert made.n_features_in_ == 64
+
+
+def test_a_warm_start_knows_the_classes_that_it_goes_on_with():
+    law = LatentMixture(1, conditional=True)
+    made = MahalanobisGenerator(**{**SMALL, "feature_law": law}, conditional=True)
+    made.fit(X[:200], np.arange(200) % 3)
+    with pytest.raises(ValueError, match=r"got \[0, 1\]. Fit with warm_start=False"):
+        made.set_params(warm_start=True).fit(X[:200], np.arange(200) % 2)
+    assert made.classes_.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="n_samples must be an int >= 1"):
+        made.sample(0, y=made.features_.transform(X[:2]))
+    assert 0.0 <= made.violation_rate(y=[0, 1, 2], random_state=0) <= 1.0
+    with pytest.raises(ValueError, match="one label or n_samples=5 labels"):
+        made.violation_rate(5, y=[0, 1, 2])
 
 
 def test_no_draw_depends_on_how_many_are_asked_for():
