@@ -302,8 +302,8 @@ def leave_one_out(
     A row pulls mean and covariance towards itself, so rows that moments come from are
     nearer than new ones, by much where there are few rows to a column. Removing one is
     a rank-one change of the scatter, whose effect has a closed form: exact without
-    shrinkage; with it, the target and its weight are taken to stay as they are. The
-    ridge is left out.
+    shrinkage; with it, the weight of the target is taken to stay, and the target to
+    grow by ``n / (n - 1)`` as the covariance does. The ridge is left out.
 
     Parameters
     ----------

@@ -37,6 +37,7 @@ Covariance = Literal[
 ]
 COVARIANCES: tuple[str, ...] = get_args(Covariance)
 """What `covariance` of scorers may be."""
+_LEAST_LEFT = 1e-4  # of the squares, where float32 rows are summed in blocks
 
 
 class MahalanobisScorer(LawScorer):
@@ -344,7 +345,12 @@ class MahalanobisScorer(LawScorer):
             part = self._totals_of(kept.rows[:n_calibration], some)
             left = self._totals_left(totals, part)
             if left:
-                others = None if whole is None else whole.without(n_calibration)
+                others = None
+                if whole is not None and (
+                    self.covariance == "robust" or _is_rounded(left, totals)
+                ):
+                    others = whole.without(n_calibration)
+                    left = self._totals_of(others.rows, others.labels)
                 self._held_out_laws = self._laws_of(left, others)
                 self._calibrate(kept.rows[:n_calibration])
                 used = left if self.false_alarm_rate is not None else totals
@@ -473,3 +479,20 @@ class MahalanobisScorer(LawScorer):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.class_conditional is True
         return tags
+
+
+def _is_rounded(left: list[Total], totals: list[Total]) -> bool:
+    """Return whether moments are so much less than those they were taken out of.
+
+    What is left of the digits then is rounding: calibration rows that are huge hide
+    the others.
+    """
+    return any(
+        _spread(part) < _LEAST_LEFT * _spread(total)
+        for part, total in zip(left, totals, strict=True)
+    )
+
+
+def _spread(total: Total) -> float:
+    whole = total.total if isinstance(total, ClassMoments) else total
+    return float(whole.scatter.trace())

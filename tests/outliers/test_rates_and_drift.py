@@ -135,6 +135,16 @@ def test_with_a_rate_all_distances_are_from_rows_that_do_not_calibrate():
     assert scorer.n_samples_seen_ == 400
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_huge_row_that_calibrates_does_not_hide_the_others(dtype):
+    rows = np.random.default_rng(0).normal(size=(500, 20)).astype(dtype)
+    found = MahalanobisScorer(false_alarm_rate=0.1, random_state=0).fit(rows)
+    first = np.isin(rows[:, 0], found._reservoir[2][:1, 0])
+    rows[first] = -1e6 if dtype == np.float32 else 1e10
+    scorer = MahalanobisScorer(false_alarm_rate=0.1, random_state=0).fit(rows)
+    assert_allclose(scorer.covariance_, found.covariance_, atol=1e-3)
+
+
 @pytest.mark.parametrize("make", [MahalanobisScorer, ManifoldScorer])
 def test_one_threshold_alone(make):
     with pytest.raises(ValueError, match="contamination must be None where false_al"):
