@@ -85,11 +85,11 @@ def every_class_kept(
 
 
 def check_labels_of_rows(
-    y: Any, n: int, parameter: str = "conditional"
+    y: Any, n: int, parameter: str | None = "conditional"
 ) -> NDArray[Any]:
     """Return `y` as `n` discrete labels without a missing one, else raise.
 
-    `parameter` is the name of the one that asks for them.
+    `parameter` is the name of the one that asks for them, None where none does.
     """
     if y is None:
         raise ValueError(
@@ -97,9 +97,10 @@ def check_labels_of_rows(
         )
     n_missing = sum(map(_is_missing, y.tolist() if hasattr(y, "tolist") else y))
     if n_missing:
+        without = "" if parameter is None else f", or set {parameter}=False"
         raise ValueError(
             f"y must hold a label for each row, got {n_missing} missing ones (NaN "
-            f"or None). Leave these rows out, or set {parameter}=False."
+            f"or None). Leave these rows out{without}."
         )
     labels = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n), labels)

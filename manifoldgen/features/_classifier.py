@@ -6,15 +6,12 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    check_consistent_length,
     check_is_fitted,
-    column_or_1d,
 )
 from torch import Tensor, from_numpy, nn
 
-from .._conditional import every_class_kept
+from .._conditional import check_labels_of_rows, every_class_kept
 from .._random import draw_seed, torch_generator
 from .._validation import check_real
 from ..base import (
@@ -396,13 +393,4 @@ def check_classes(y: Any, n: int) -> NDArray[Any]:
             "Pass a label for each row, or take SelfSupervisedFeatures, which needs "
             "none."
         )
-    labels = column_or_1d(y, warn=True)
-    check_consistent_length(np.empty(n), labels)
-    missing = sum(label is None or label != label for label in labels.tolist())
-    if missing:
-        raise ValueError(
-            f"y must hold a label for each row, got {missing} missing ones (NaN or "
-            "None). Leave these rows out."
-        )
-    check_classification_targets(labels)
-    return labels
+    return check_labels_of_rows(y, n, None)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._arrays import standardize
+from .._arrays import column_moments, standardize
 from .._validation import check_choice, check_int, check_real, check_sizes
 from ..nn import ACTIVATIONS, augment, check_augment
 from ..training import OPTIMIZERS, Outcome
@@ -64,9 +64,10 @@ def learn_contrast(estimator: FeatureTransformer, rows: NDArray[Any]) -> None:
     if estimator._is_strip:
         return
     shift, scale = float(estimator.shift_[0]), float(estimator.scale_[0])
-    mean = (float(rows.mean(dtype=np.float64)) - shift) / scale
-    std = float(rows.std(dtype=np.float64)) / scale
-    estimator._mean, estimator._std = (mean,), (std or 1.0,)
+    means, stds = (np.asarray(it, np.float64) for it in column_moments(rows))
+    mean, variance = float(means.mean()), float((stds**2).mean() + means.var())
+    estimator._mean = ((mean - shift) / scale,)
+    estimator._std = (variance**0.5 / scale or 1.0,)
 
 
 def on_device(estimator: FeatureTransformer, rows: NDArray[Any]) -> Tensor:

@@ -144,7 +144,7 @@ class ImageUnits(nn.Module):
     ) -> None:
         super().__init__()
         for name, values in (("shift", shift), ("scale", scale)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
         for name, figures in (("mean", mean), ("std", std)):
             column = torch.tensor(figures, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, column)
@@ -158,8 +158,9 @@ class ImageUnits(nn.Module):
 
     def shares(self, x: Tensor) -> Tensor:
         """Return images (n, channels, height, width) in shares of the range."""
+        # in float64 where there is, or large numbers lose what differs between them
         unit = (x.to(self.shift.dtype) - self.shift) / self.scale
-        return unit.reshape(-1, *self.image_shape)
+        return unit.to(self.mean.dtype).reshape(-1, *self.image_shape)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images in shares of the range as the network takes them."""

@@ -78,6 +78,14 @@ def test_the_module_is_the_transform_with_slopes(name, units):
     assert not any(p.requires_grad for p in module.parameters())
 
 
+def test_the_module_keeps_what_differs_between_large_numbers():
+    rows = 1e6 + np.random.default_rng(0).random((40, 36))
+    extractor = PretrainedFeatures(image_shape=(1, 6, 6)).fit(rows)
+    found = extractor.to_module()(torch.from_numpy(rows))
+    expected = extractor.transform(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.std())
+
+
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_the_module_is_a_copy(name):
     extractor = copy.deepcopy(fitted(name, "bytes"))

@@ -155,6 +155,13 @@ def half(path, weights):
     path.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
 
 
+def short_legacy(path, weights):
+    state = torch.load(weights, weights_only=True)
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+
+
 def empty(path, weights):
     path.write_bytes(b"")
 
@@ -205,6 +212,7 @@ def wider(path, weights):
     [
         (truncated, "damaged, cut short.*SHA-256"),
         (half, "damaged, cut short"),
+        (short_legacy, "damaged, cut short"),
         (empty, "damaged, cut short"),
         (text, "damaged, cut short"),
         (code, r"other than tensors.*only code.*torch\.save\(model\.state_dict"),
