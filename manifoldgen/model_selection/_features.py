@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -112,7 +113,8 @@ def select_features(
         Their classes, two at least, and three for transformers that need two.
     scorer : outlier detector, default=None
         Has ``fit(features, y)`` and ``score_samples(features)``, high for normal rows.
-        None is ``MahalanobisScorer(class_conditional=True)``.
+        None is ``MahalanobisScorer(class_conditional=True)``, of two classes without
+        `class_conditional`, for one is left.
     cv : int or splitter, default=None
         How rows are held out: folds of each class alike, or an object with
         ``split(X, y)``. None holds out a quarter, once.
@@ -152,7 +154,7 @@ def select_features(
     check_consistent_length(X, labels)
     rng = random_state_of(random_state)
     classes = _classes(labels)
-    splits = list(_splits(cv, X, labels, draw_seed(rng)))
+    splits = list(_splits(cv, labels, draw_seed(rng)))
     seed = draw_seed(rng)
     judge = scorer
     if judge is None:
@@ -209,7 +211,7 @@ def _classes(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _splits(
-    cv: Any, X: Any, labels: NDArray[Any], seed: int
+    cv: Any, labels: NDArray[Any], seed: int
 ) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return the training and the held-out rows of each split, by index."""
     rows = np.zeros(len(labels))
@@ -224,6 +226,10 @@ def _splits(
 
 
 def _is_fitted(estimator: Any) -> bool:
+    if isinstance(estimator, Pipeline):  # which asks its last step, that may learn none
+        return all(_is_fitted(step) for _, step in estimator.steps)
+    if not hasattr(estimator, "fit"):
+        return True  # "passthrough"
     try:
         check_is_fitted(estimator)
     except NotFittedError:

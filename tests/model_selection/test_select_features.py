@@ -10,7 +10,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from manifoldgen import ClassifierFeatures, MahalanobisScorer, select_features
 
@@ -115,6 +115,14 @@ def test_frames_lists_images_and_pipelines():
     network = ClassifierFeatures(4, channels=(4,), max_epochs=2, batch_size=16)
     found = select_features({"net": network}, images, y, random_state=0)
     assert found.best_estimator.classes_.tolist() == [0, 1, 2]
+
+
+def test_a_pipeline_is_fitted_where_all_its_steps_are():
+    chain = make_pipeline(PCA(2, random_state=0), Normalizer())
+    found = select_features({"open": chain}, X, Y, random_state=0)
+    assert found.refitted == (True,)
+    found = select_features({"fitted": chain.fit(X)}, X, Y, random_state=0)
+    assert found.refitted == (False,)
 
 
 def test_two_classes_are_one_and_an_outlier():
