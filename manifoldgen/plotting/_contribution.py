@@ -284,7 +284,9 @@ class ContributionDisplay:
     ) -> None:
         values = np.asarray(self.contributions)[0]
         largest, rest, n_rest = largest_parts(values, n_shown)
-        names = self.names or [f"feature {k}" for k in range(len(values))]
+        names = self.names
+        if names is None:
+            names = [f"feature {k}" for k in range(len(values))]
         labels = [_short(str(names[k])) for k in largest]
         lengths = values[largest]
         colors = [PALETTE[0]] * len(lengths)

@@ -237,7 +237,7 @@ class ReferenceLawDisplay:
         return cls.from_distances(
             answers_of(scorer, "mahalanobis", rows),
             law=law,
-            n_features=np.shape(rows)[1],
+            n_features=int(np.prod(np.shape(rows)[1:])),
             n_samples=getattr(scorer, "n_samples_seen_", None),
             confidence=confidence,
             **plot_kwargs,

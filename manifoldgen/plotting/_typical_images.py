@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .._arrays import flatten_images
 from .._validation import check_int
+from ..outliers._base import DistanceScorer
 from ._cells import shape_given_to
 from ._estimators import rows_of
 from ._images import value_range_of
@@ -136,6 +137,8 @@ class TypicalImagesDisplay:
         scores = answers_of(scorer, "score_samples", rows)
         if pvalues is None:
             pvalues = callable(getattr(scorer, "pvalue", None))
+            if isinstance(scorer, DistanceScorer):  # which may have none to compare
+                pvalues = len(scorer._calibration()) > 0
         if image_shape is None and np.ndim(X) == 2:
             fitted = getattr(estimator, "best_estimator_", estimator)
             image_shape = shape_given_to(fitted, np.shape(X)[1])

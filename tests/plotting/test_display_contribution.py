@@ -25,6 +25,12 @@ def scorer(digits):
     return MahalanobisScorer(random_state=0, ridge=0.01).fit(digits[0])
 
 
+def test_names_may_be_an_array():
+    names = np.array(["a", "b", "c"])
+    display = ContributionDisplay.from_contributions([1.0, 3.0, 2.0], names=names)
+    assert labels_of(display) == ["b", "c", "a"]
+
+
 def labels_of(display):
     return [label.get_text() for label in display.ax_.get_yticklabels()]
 

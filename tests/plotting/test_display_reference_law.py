@@ -96,6 +96,13 @@ def test_points_are_sorted_values_over_medians_of_the_law():
     assert edges[:, 1].max() == display.band[2].max()
 
 
+def test_pixels_of_images_are_columns(rows):
+    images = rows[:120].reshape(-1, 2, 2)
+    scorer = scorer_of(covariance="empirical", pvalue_method="f").fit(images)
+    display = ReferenceLawDisplay.from_estimator(scorer, images)
+    assert display.law == "the F law of 4 columns and 120 rows"
+
+
 def test_gaussian_rows_lie_along_the_diagonal_of_the_f_law(rows):
     scorer = scorer_of(covariance="empirical", pvalue_method="f").fit(rows[:60])
     display = ReferenceLawDisplay.from_estimator(scorer, rows[60:])

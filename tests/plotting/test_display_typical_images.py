@@ -27,6 +27,14 @@ def texts_of(display):
     return [text.get_text() for text in display.texts_]
 
 
+def test_scores_stand_where_no_rows_were_left_to_calibrate(digits):
+    scorer = MahalanobisScorer(calibration_fraction=0.0).fit(digits[0][:300])
+    display = TypicalImagesDisplay.from_estimator(
+        scorer, digits[0][300:330], image_shape=(8, 8)
+    )
+    assert float(texts_of(display)[0]) < 0
+
+
 def test_extremes_are_in_order_and_their_first_rows_win_ties():
     X = np.arange(6.0)[:, None].repeat(4, axis=1)
     scores = [-2.0, -9.0, -1.0, -9.0, -2.0, -5.0]
