@@ -1,6 +1,7 @@
 """P-values of distances: by rank among held-out rows, or by the law for Gaussians."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,22 @@ def conformal_threshold(calibration: NDArray[np.float64], rate: float) -> float:
     return float(np.partition(calibration, n - n_beyond)[n - n_beyond])
 
 
+def scaled_f(n_samples: int, n_features: int) -> Any:
+    """Return the law of squared distances of new Gaussian rows.
+
+    Under the mean and the maximum-likelihood covariance of n rows of d columns, it is
+    ``d (n + 1) / (n - d)`` times that of F with d and n - d degrees of freedom.
+
+    References
+    ----------
+    .. [1] T. W. Anderson, "An introduction to multivariate statistical analysis", 3rd
+           ed., Wiley, 2003, Theorem 5.2.2.
+    """
+    rest = n_samples - n_features
+    scale = n_features * (n_samples + 1) / rest
+    return f_distribution(n_features, rest, scale=scale)
+
+
 def f_pvalues(
     distances: NDArray[np.float64], n_samples: int, n_features: int
 ) -> NDArray[np.float64]:
@@ -102,18 +119,13 @@ def f_pvalues(
     >>> f_pvalues(np.array([0.0, 9.0]), n_samples=100, n_features=2).round(4)
     array([1.    , 0.0153])
     """
-    factor = (n_samples - n_features) / (n_features * (n_samples + 1))
-    pvalues: NDArray[np.float64] = f_distribution.sf(
-        distances * factor, n_features, n_samples - n_features
-    )
+    pvalues: NDArray[np.float64] = scaled_f(n_samples, n_features).sf(distances)
     return pvalues
 
 
 def f_threshold(rate: float, n_samples: int, n_features: int) -> float:
     """Return the distance whose p-value by `f_pvalues` is `rate`."""
-    factor = (n_samples - n_features) / (n_features * (n_samples + 1))
-    ratio = f_distribution.isf(rate, n_features, n_samples - n_features)
-    return float(ratio / factor)
+    return float(scaled_f(n_samples, n_features).isf(rate))
 
 
 def chi2_pvalues(

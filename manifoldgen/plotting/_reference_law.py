@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, betabinom, chi2, uniform
-from scipy.stats import f as f_distribution
 
 from .._validation import check_choice, check_int, check_real
 from ..outliers._base import DistanceScorer
+from ..outliers._pvalues import scaled_f
 from ._history import spans_decades
 from ._scorers import answers_of, numbers_of, rows_of_scorer, scorer_of
 from ._style import FAINT, INK, MUTED, PALETTE, figure_and_axes, merged, quiet
@@ -28,22 +28,6 @@ class Band(NamedTuple):
     expected: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
-
-
-def scaled_f(n_samples: int, n_features: int) -> Any:
-    """Return the law of squared distances of new Gaussian rows.
-
-    Under the mean and the maximum-likelihood covariance of n rows of d columns, it is
-    ``d (n + 1) / (n - d)`` times that of F with d and n - d degrees of freedom.
-
-    References
-    ----------
-    .. [1] T. W. Anderson, "An introduction to multivariate statistical analysis", 3rd
-           ed., Wiley, 2003, Theorem 5.2.2.
-    """
-    rest = n_samples - n_features
-    scale = n_features * (n_samples + 1) / rest
-    return f_distribution(n_features, rest, scale=scale)
 
 
 def order_places(n: int) -> NDArray[np.int64]:

@@ -11,11 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from manifoldgen import MahalanobisScorer, ReferenceLawDisplay
+from manifoldgen.outliers._pvalues import scaled_f
 from manifoldgen.plotting._reference_law import (
     conformal_band,
     order_band,
     order_places,
-    scaled_f,
 )
 
 mpl.use("agg")
