@@ -117,12 +117,12 @@ class FullFactor(Factor):
     @cached_property
     def rank(self) -> int:
         """Number of directions in which the rows vary."""
-        return rank_of(_correlation_values(self.empirical))
+        return rank_of(correlation_values(self.empirical))
 
     @cached_property
     def condition_number(self) -> float:
         """Largest over smallest eigenvalue of the covariance."""
-        values = _correlation_values(self.covariance())
+        values = correlation_values(self.covariance())
         return float(values[-1] / values[0]) if values[0] > 0 else np.inf
 
     def squared_distances(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ class FullFactor(Factor):
         return whiten(X, self.location, self.root)
 
 
-def _correlation_values(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def correlation_values(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the eigenvalues, ascending, of columns scaled to a variance of 1."""
     std = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     std[std == 0] = 1.0

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag, eigvalsh
+from scipy.linalg import block_diag
 from scipy.spatial.distance import cdist
 
 from .._validation import check_choice
 from ..covariance import ClassMoments, Factor
+from ..covariance._full_factor import correlation_values
 from ._base import MAX_KEPT, DistanceScorer
 from ._contributions import contributions_of, direction_rotation, feature_rotation
 from ._drift import Drift, hotelling_pvalue, hotelling_statistic, permutation_pvalue
@@ -245,8 +246,7 @@ class LawScorer(DistanceScorer):
                 "pvalue_method='f', which is exact for Gaussian rows."
             )
         least = self._least_correlation_value()
-        # Below this the ridge would change distances by more than 1%.
-        if least < max(100 * self.ridge, 1e-10):
+        if least < self._least_full_value():
             raise ValueError(
                 f"pvalue_method={method!r} needs a covariance of full rank, got a "
                 f"correlation matrix whose smallest eigenvalue is {least:.2g}, below "
@@ -257,10 +257,11 @@ class LawScorer(DistanceScorer):
     def _least_correlation_value(self) -> float:
         (total,) = self._totals
         whole = total.total if isinstance(total, ClassMoments) else total
-        std = np.sqrt(whole.covariance.diagonal())
-        if not std.all():
-            return 0.0
-        return float(eigvalsh(whole.covariance / np.outer(std, std))[0])
+        return float(correlation_values(whole.covariance)[0])
+
+    def _least_full_value(self) -> float:
+        """Return the least eigenvalue at which the ridge changes distances by 1 %."""
+        return max(100 * self.ridge, 1e-10)
 
     # ---------------------------------------------------------------- explanations
 
@@ -416,9 +417,7 @@ class LawScorer(DistanceScorer):
         if not plain or len(self._totals) > 1 or hasattr(self, "classes_"):
             return False
         enough = self.n_samples_seen_ > self.n_features_in_
-        return enough and self._least_correlation_value() >= max(
-            100 * self.ridge, 1e-10
-        )
+        return enough and self._least_correlation_value() >= self._least_full_value()
 
     def _permuted(self, rows: NDArray[Any]) -> float:
         if not hasattr(self, "_reservoir"):
