@@ -57,21 +57,17 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def seeded_clone(estimator: Any, rng: np.random.RandomState, **unset: Any) -> Any:
-    """Return a clone whose parameters that were left open are filled in.
+def seeded_clone(estimator: Any, rng: np.random.RandomState) -> Any:
+    """Return a clone whose seeds that were left open are filled in.
 
-    Each `random_state` of None, its own or that of a part of it, is drawn from `rng`,
-    and each other parameter named in `unset` that is None takes the value given there.
+    Each `random_state` of None, its own or that of a part of it, is drawn from `rng`.
     """
     part = clone(estimator)
     parameters = part.get_params()
     settings: dict[str, Any] = {}
     for name in sorted(parameters):
-        last = name.split("__")[-1]
-        if parameters[name] is None and last == "random_state":
+        if parameters[name] is None and name.split("__")[-1] == "random_state":
             settings[name] = draw_seed(rng)
-        elif parameters[name] is None and last in unset:
-            settings[name] = unset[last]
     part.set_params(**settings)  # a FrozenEstimator returns None
     return part
 

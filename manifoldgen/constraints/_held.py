@@ -16,7 +16,8 @@ from ..nn.constraints import DistanceConstraint
 from ..training import History
 from ._mahalanobis import LEAST_ROWS, MahalanobisConstraint
 
-_FINGERPRINT_ROWS = 64
+FINGERPRINT_ROWS = 64
+"""Rows by whose features fits are told apart where features came fitted."""
 
 
 def check_constraint(constraint: Any) -> None:
@@ -80,7 +81,7 @@ class ConstrainedMixin:
             return {}
         features, seen = self.constraint.features, None
         if isinstance(features, FrozenEstimator):
-            seen = np.asarray(features.transform(rows[:_FINGERPRINT_ROWS]))
+            seen = np.asarray(features.transform(rows[:FINGERPRINT_ROWS]))
         labels = None if y is None else np.asarray(y)
         return {"constraint features": seen, "constraint labels": labels}
 
@@ -122,11 +123,12 @@ class ConstrainedMixin:
 
         `n_made` is the number of rows that an epoch was judged by.
         """
-        if self.constraint is None or self.constraint.multiplier is not None:
+        held = self.__dict__.get("constraint_")
+        if held is None or held.multiplier is not None:
             return
         if "validation_infeasibility" not in history:
             return
-        tolerance, form = self.constraint_.tolerance_, self.constraint.form
+        tolerance, form = held.tolerance_, held.form
         error = np.sqrt(tolerance * (1.0 - tolerance) / max(n_made, 1))
         best = int(np.nanargmin(history["validation_infeasibility"]))
         missed = history["validation_violation"][best] - tolerance

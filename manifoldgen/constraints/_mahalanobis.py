@@ -18,12 +18,12 @@ from .._random import random_state_of
 from .._validation import check_bool, check_choice, check_real
 from ..base import unchanged_on_error
 from ..covariance import class_moments, factor, moments, squared_distances
+from ..covariance._factors import KINDS
 from ..exceptions import ConstraintWarning
 from ..nn.constraints import FORMS, DistanceConstraint, MahalanobisDistance
 from ._features import as_float64, feature_module, features_of, fitted_features
 
 _UNITS = ("quantile", "distance", "pvalue")
-_COVARIANCES = ("oas", "ledoit_wolf", "empirical", "diagonal", "ppca", "low_rank")
 _LAW_POINTS = 256
 LEAST_ROWS = 4
 """Rows that a constraint is learned from, at least."""
@@ -352,13 +352,21 @@ class MahalanobisConstraint(BaseEstimator):
     def _distances(
         self, rows: NDArray[Any], codes: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        features = features_of(self.features_, rows)
-        squared = np.stack(
+        squared = self._squared_distances(features_of(self.features_, rows))
+        if codes is None:
+            return np.sqrt(squared.min(axis=1))
+        return np.sqrt(squared[np.arange(len(codes)), codes])
+
+    def _squared_distances(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Return squared distances of features to each location, (n, n_locations)."""
+        return np.column_stack(
             [squared_distances(features, it, self.whitening_) for it in self.location_]
         )
-        if codes is None:
-            return np.sqrt(squared.min(axis=0))
-        return np.sqrt(squared[codes, np.arange(len(codes))])
+
+    def _feature_network(self, device: str) -> nn.Module:
+        """Return what maps rows in units of the data to features, with slopes."""
+        network: nn.Module = _moved(feature_module(self.features_), device)
+        return network
 
     def hold(
         self,
@@ -389,7 +397,7 @@ class MahalanobisConstraint(BaseEstimator):
         distance = MahalanobisDistance(
             as_float64(self.location_), as_float64(self.whitening_).float()
         )
-        known = features or _moved(feature_module(self.features_), device)
+        known = features or self._feature_network(device)
         law = None
         if self.two_sided and (points := self._law_points()) is not None:
             law = torch.tensor(points, dtype=torch.float32, device=device)
@@ -436,7 +444,7 @@ class MahalanobisConstraint(BaseEstimator):
         if self.tolerance is not None:
             check_real("tolerance", self.tolerance, 0.0, 1.0, closed="neither")
         check_bool("two_sided", self.two_sided)
-        check_choice("covariance", self.covariance, _COVARIANCES)
+        check_choice("covariance", self.covariance, KINDS)
         check_bool("class_conditional", self.class_conditional)
         fraction = self.calibration_fraction
         check_real("calibration_fraction", fraction, 0.0, 1.0, closed="neither")

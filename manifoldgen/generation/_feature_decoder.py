@@ -1,6 +1,5 @@
 """What a decoder that makes rows for features is, apart from what it promises."""
 
-import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,8 @@ from ..constraints import (
     fit_constraint,
 )
 from ..constraints._features import needs_labels
+from ..constraints._held import FINGERPRINT_ROWS
+from ..constraints._mahalanobis import LEAST_ROWS
 from ..exceptions import ConstraintWarning
 from ..manifold._parts import check_unit_range
 from ..nn import ACTIVATIONS, MLP, ConvDecoder, map_rows
@@ -46,7 +47,6 @@ from ._mahalanobis_program import (
 )
 from ._mixture import LatentMixture
 
-_LEAST_ROWS = 4  # of a constraint
 _LAW_DRAWS = 8192  # that training takes features from, at least
 _MOST_LAW_DRAWS = 65_536
 _DECODED = 8192  # rows that are decoded at a time
@@ -163,9 +163,9 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
         if self._is_constant.all():  # a distance needs a spread, of whatever size
             noise = rng.standard_normal(rows.shape)
             measured = rows + noise * np.maximum(np.abs(self.mean_), 1.0)
-        if len(rows) < _LEAST_ROWS:  # the same moments
-            measured = np.tile(measured, (_LEAST_ROWS, 1))
-            y = None if labels is None else np.tile(labels, _LEAST_ROWS)
+        if len(rows) < LEAST_ROWS:  # the same moments
+            measured = np.tile(measured, (LEAST_ROWS, 1))
+            y = None if labels is None else np.tile(labels, LEAST_ROWS)
         constraint = self.constraint
         if constraint is None:
             constraint = MahalanobisConstraint(two_sided=True)
@@ -232,7 +232,7 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
             features = self.constraint.features
         seen = None
         if isinstance(features, FrozenEstimator):
-            seen = np.asarray(features.transform(rows[:64]))
+            seen = np.asarray(features.transform(rows[:FINGERPRINT_ROWS]))
         return {"labels": labels, "features": seen}
 
     def _check_parameters(self, rows: NDArray[Any]) -> None:
@@ -376,9 +376,10 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
         done: int,
         rng: np.random.RandomState,
     ) -> MahalanobisProgram:
-        held = self.constraint_.hold(self.device_)
-        to_features, to_data = held.features, self._to_data()
-        held.features = nn.Identity()  # the program has the features of what it makes
+        # the program has the features of what it makes at hand
+        held = self.constraint_.hold(self.device_, features=nn.Identity())
+        to_features = self.constraint_._feature_network(self.device_)
+        to_data = self._to_data()
         n_draws = N_PROBES + min(max(n_rows, _LAW_DRAWS), _MOST_LAW_DRAWS)
         codes = self._codes_for(n_draws, None, rng)
         asked = self._draw_features(n_draws, codes, rng)
@@ -432,9 +433,7 @@ class FeatureDecoder(ConstrainedMixin, ConditionalMixin, BaseTorchEstimator):
         if "validation_law_gap" in history:
             gap = history["validation_law_gap"][best]
         if "validation_law_gap" not in history or beyond.min() > tolerance:
-            shown = copy.copy(self)
-            shown.constraint = self.constraint_  # None stands for one too
-            shown._warn_infeasible(history, N_PROBES)
+            self._warn_infeasible(history, N_PROBES)
             return
         error = np.sqrt(tolerance * (1.0 - tolerance) / N_PROBES)
         if gap <= LAW_GAP and beyond[best] <= tolerance + max(0.005, 2.0 * error):

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from ..constraints import MahalanobisConstraint, feature_module
-from ..covariance import squared_distances
 from ..nn import map_rows
 from ._drawing import draw_rows
 
@@ -132,7 +131,7 @@ class FeatureLaw:
         self, given: NDArray[np.float64], codes: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Return distances of features to their classes, or to the nearest location."""
-        squared = self._squared_distances(given)
+        squared = self.constraint._squared_distances(given)
         at = self.locations_of(codes)
         if at is None:
             return np.sqrt(squared.min(axis=1))
@@ -148,12 +147,5 @@ class FeatureLaw:
         """Return the locations that distances are measured to."""
         at = self.locations_of(codes)
         if at is None:
-            at = self._squared_distances(given).argmin(axis=1)
+            at = self.constraint._squared_distances(given).argmin(axis=1)
         return self.constraint.location_[at]
-
-    def _squared_distances(self, given: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return squared distances of features to each location, (n, n_locations)."""
-        held = self.constraint
-        return np.column_stack(
-            [squared_distances(given, it, held.whitening_) for it in held.location_]
-        )

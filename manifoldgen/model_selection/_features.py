@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
@@ -19,6 +18,7 @@ from sklearn.utils.validation import (
 
 from .._random import draw_seed, random_state_of
 from .._validation import check_int
+from ..base import seeded_clone
 from ..outliers import MahalanobisScorer
 
 _HELD_OUT = 0.25  # of the rows, where cv is None
@@ -170,7 +170,7 @@ def select_features(
     name = tuple(known)[best]
     estimator = known[name]
     if not fitted[best]:
-        estimator = _seeded(estimator, seed).fit(X, labels)
+        estimator = seeded_clone(estimator, np.random.RandomState(seed)).fit(X, labels)
     refitted = tuple(not is_fitted for is_fitted in fitted)
     return FeatureSelection(name, estimator, tuple(known), classes, table, refitted)
 
@@ -237,17 +237,6 @@ def _is_fitted(estimator: Any) -> bool:
     return True
 
 
-def _seeded(estimator: Any, seed: int) -> Any:
-    """Return a clone whose random states of None are `seed`."""
-    other = clone(estimator)
-    seeds = {
-        key: seed
-        for key, value in other.get_params().items()
-        if value is None and key.split("__")[-1] == "random_state"
-    }
-    return other.set_params(**seeds)
-
-
 def _aurocs(
     estimator: Any,
     is_fitted: bool,
@@ -274,7 +263,9 @@ def _aurocs(
                 seen, new = (
                     np.asarray(fresh.transform(_take(X, at))) for at in (kept, test)
                 )
-            judge = _seeded(scorer, seed).fit(seen, labels[kept])
+            judge = seeded_clone(scorer, np.random.RandomState(seed)).fit(
+                seen, labels[kept]
+            )
             normal = labels[test] != held
             values.append(roc_auc_score(normal, judge.score_samples(new)))
         found.append(float(np.mean(values)))
@@ -285,7 +276,7 @@ def _fit_without(
     held: Any, estimator: Any, seed: int, rows: Any, labels: NDArray[Any]
 ) -> Any:
     try:
-        return _seeded(estimator, seed).fit(rows, labels)
+        return seeded_clone(estimator, np.random.RandomState(seed)).fit(rows, labels)
     except Exception as error:
         error.add_note(f"Raised by {estimator!r}, fitted without class {held!r}.")
         raise

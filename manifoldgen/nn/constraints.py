@@ -10,7 +10,8 @@ from torch.nn import functional as F
 FORMS = ("quantile", "hinge", "mean")
 """Names of the forms of the constraint, see `DistanceConstraint`."""
 
-_AIM = 0.9  # of the tolerance: at the tolerance itself, every other epoch is beyond
+AIM = 0.9
+"""Share of the tolerance that is aimed at: at itself, every other epoch is beyond."""
 _LEAST_SPEED = 0.1
 _LARGEST_MULTIPLIER = 100.0  # of a constraint that cannot be kept it would have no end
 _GAP_SHARE = 0.3
@@ -347,7 +348,7 @@ class DistanceConstraint:
         self.fixed = fixed
         if fixed:
             options = {**options, "penalty": 0.0, "step": 0.0}
-        unit = None if form == "mean" else _AIM * min(tolerance, 1.0 - tolerance)
+        unit = None if form == "mean" else AIM * min(tolerance, 1.0 - tolerance)
         share = AugmentedLagrangian(**options, unit=unit)
         self.multipliers = nn.ModuleDict({"share": share})
         self._share.register_buffer("gap", torch.zeros(()))
@@ -397,7 +398,7 @@ class DistanceConstraint:
         squared = self.squared(rows, codes)
         excess = self._excess(squared)
         rate = violation_rate(squared.detach(), self.epsilon)
-        measured = rate - _AIM * self.tolerance
+        measured = rate - AIM * self.tolerance
         if self.form == "mean":  # itself, not what is descended, which is softened
             measured = mean_excess(squared.detach(), self.epsilon)
         self._share.update(measured + self._gap)
@@ -450,7 +451,7 @@ class DistanceConstraint:
         Rows made of those that were trained on keep the constraint oftener. A third of
         the difference is added to what the multiplier looks at, each time.
         """
-        measured = found["violation"] - _AIM * self.tolerance
+        measured = found["violation"] - AIM * self.tolerance
         if self.form == "mean":
             measured = found["constraint"]
         # the average has the gap of before in it

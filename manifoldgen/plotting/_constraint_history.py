@@ -131,9 +131,9 @@ class ConstraintHistoryDisplay:
         if held is not None and getattr(held, "form", None) != "mean":
             tolerance = held.tolerance_ if tolerance is None else tolerance
             if target is None and getattr(held, "multiplier", None) is None:
-                from ..nn.constraints import _AIM
+                from ..nn.constraints import AIM
 
-                target = _AIM * tolerance
+                target = AIM * tolerance
         display = cls(
             history=trained.history_,
             tolerance=tolerance,
