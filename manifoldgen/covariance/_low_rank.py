@@ -256,7 +256,9 @@ def wide_factor(X: NDArray[Any], covariance: str, ridge: float) -> LowRankFactor
     least = np.finfo(float).eps * (mean_variance or 1.0)
     noise = np.maximum(sphere + ridge_of(variances, ridge), least)
     scale = np.sqrt(noise)
-    values, vectors = _thin(centred / scale * np.sqrt((1 - shrinkage) / n_samples))
+    values, vectors = _thin(centred / scale / np.sqrt(n_samples))
+    rank = rank_of(values)
+    values *= 1 - shrinkage
     return LowRankFactor(
         mean,
         shrinkage,
@@ -264,7 +266,7 @@ def wide_factor(X: NDArray[Any], covariance: str, ridge: float) -> LowRankFactor
         scale,
         np.ascontiguousarray(vectors),
         values + 1,
-        rank_of(values),
+        rank,
     )
 
 
