@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_is_fitted,
+    column_or_1d,
 )
 from torch import Tensor, from_numpy, nn
 
@@ -393,4 +394,4 @@ def check_classes(y: Any, n: int) -> NDArray[Any]:
             "Pass a label for each row, or take SelfSupervisedFeatures, which needs "
             "none."
         )
-    return check_labels_of_rows(y, n, None)
+    return check_labels_of_rows(column_or_1d(y, warn=True), n, None)
