@@ -67,7 +67,8 @@ class LatentFlowMatching(LogDensityMixin, BaseGenerator):
         Distance from the training rows that samples are held to. The network is then
         the one of the lowest loss among those whose samples keep it, and where none
         does the one that comes nearest. It holds for the `n_steps` and the `solver` of
-        `fit`.
+        `fit`. Samples are drawn in before the flow has learned, and stay nearer the
+        mean than they need: of latents of MNIST 1.8 % were beyond where 5 % might be.
     learning_rate : float, default=1e-3
         Step size of Adam.
     schedule : str, default="cosine"
