@@ -5,6 +5,7 @@ import os
 import pickle
 import pickletools
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from torch import Tensor, nn
 _SHOWN = 3
 _BLOCK = 2**20
 _CALLS = {"GLOBAL", "INST", "STACK_GLOBAL"}  # opcodes that name what is called
+_UNREADABLE = (  # what a reader raises, by where the file was cut
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AssertionError,
+    struct.error,
+)
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints of others keep the weights."""
 _PARALLEL = "module."  # what DataParallel writes before each name
@@ -112,7 +122,7 @@ def _read(file: Path) -> Any:
                 "torch.save(model.state_dict(), path), and pass that path."
             ) from error
         raise ValueError(damaged) from error  # torch would advise to run its code
-    except Exception as error:  # of any kind, by where the file was cut
+    except _UNREADABLE as error:
         raise ValueError(f"{damaged} ({_first_line(error)})") from error
 
 
